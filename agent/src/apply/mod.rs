@@ -1,0 +1,387 @@
+//! Carrying a plan out, whole or not at all: journal, steps, restart, proof, read back, settle, close. Anything else is undone from the
+//! journal, restarted if a restart had happened, and checked again.
+
+pub mod activate;
+pub mod journal;
+pub mod prove;
+pub mod recover;
+mod undo;
+
+use std::collections::BTreeMap;
+
+use tokio::{sync::Notify, time::timeout};
+
+use crate::{
+    host::{
+        clock,
+        containerd::{Containerd, TaskName},
+        files::Transaction,
+        observe::Host,
+        state::Lock,
+    },
+    observed::{
+        Fact, Observed, Process,
+        entry::Entry,
+        record::{Applied, Change, Ending, Hold, Loaded, Note, Proof, Record},
+    },
+    plan::{Plan, step::Step},
+    spec::problem::Problem,
+};
+use journal::{Header, Journal, Phase};
+
+/// How an apply ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in effect, and that was seen.
+    Changed(Effort),
+    /// There was nothing to do.
+    Unchanged,
+    /// It failed and was undone.
+    RolledBack(Effort, Vec<Problem>),
+    /// It was not begun.
+    Refused(Vec<Problem>),
+}
+
+/// What an apply cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Its number.
+    pub generation: u64,
+    /// Restarts of containerd, undo included.
+    pub restarts: u32,
+    /// Longest time without a CRI, in milliseconds.
+    pub cri_gap_ms: u64,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Order {
+    /// Who asks, for record and log.
+    pub who: String,
+    /// The caller's id for this request.
+    pub request_id: String,
+    /// What is in effect afterwards; `None` after a restore.
+    pub applied: Option<Applied>,
+    /// The hold it leaves.
+    pub hold: Option<Hold>,
+}
+
+/// Where the phases of an apply go, as a word and a sentence.
+pub type Progress<'a> = &'a dyn Fn(Phase, &str);
+
+/// Carries plans out on one node. Holding the lock is what makes it the only one.
+#[derive(Debug, Clone, Copy)]
+pub struct Apply<'a> {
+    /// The node.
+    pub host: &'a Host,
+    /// Proof that no other process is at it.
+    pub lock: &'a Lock,
+    /// Ends the settling early: a newer spec is waiting.
+    pub newer: &'a Notify,
+}
+
+/// One apply under way.
+struct Run<'a> {
+    apply: Apply<'a>,
+    plan: &'a Plan,
+    client: Containerd,
+    journal: Journal<'a>,
+    effort: Effort,
+    begun: usize,
+    process: Option<Process>,
+    tasks: BTreeMap<TaskName, u32>,
+    notices: Vec<Problem>,
+}
+
+impl<'a> Apply<'a> {
+    /// Carries a plan out. The record that comes back is on disk already.
+    pub async fn carry_out(self, plan: &'a Plan, observed: &'a Observed, order: &Order, progress: Progress<'_>) -> (Outcome, Record) {
+        let record = observed.record.clone();
+        if !plan.refusals.is_empty() {
+            return (Outcome::Refused(plan.refusals.clone()), record);
+        }
+        if plan.is_empty() {
+            return self.adopt(plan, observed, order);
+        }
+        if let Err(problem) = self.check_before(plan) {
+            return (Outcome::Refused(vec![problem]), record);
+        }
+        match self.begin(plan, observed, order).await {
+            Err(problem) => (Outcome::Refused(vec![problem]), record),
+            Ok(run) => run.to_its_end(observed, order, progress).await,
+        }
+    }
+
+    /// Nothing to change on disk; what is remembered may change all the same.
+    fn adopt(self, plan: &Plan, observed: &Observed, order: &Order) -> (Outcome, Record) {
+        let before = &observed.record;
+        let mut record = self.remembered(plan, observed, order);
+        if plan.wants_hosts_dir && observed.live_read.known() == Some(&true) {
+            record = with_proof(record, observed.containerd.process.known(), before.proof.as_ref());
+        }
+        if record != *before
+            && let Err(error) = self.host.state().keep_record(&record)
+        {
+            return (Outcome::Refused(vec![state_problem(&error)]), before.clone());
+        }
+        (Outcome::Unchanged, record)
+    }
+
+    fn remembered(self, plan: &Plan, observed: &Observed, order: &Order) -> Record {
+        let after = &plan.after;
+        let mut record = observed.record.clone();
+        record.owned = after.owned.clone();
+        record.originals = after.originals.clone();
+        record.carried = after.carried.clone();
+        record.config_logins = after.config_logins.clone();
+        record.applied = order.applied.clone();
+        record.hold = order.hold.clone();
+        record.parked = None;
+        if let (Some(process), Some(settings)) = (observed.containerd.process.known(), &after.settings)
+            && !plan.awaits_restart
+        {
+            record.loaded = Some(Loaded { process: process.clone(), settings: *settings });
+        }
+        record
+    }
+
+    /// Nothing may have changed since it was observed.
+    fn check_before(self, plan: &Plan) -> Result<(), Problem> {
+        let mut expected: BTreeMap<&str, Entry> = BTreeMap::new();
+        for step in &plan.steps {
+            let known = match expected.get(step.path.as_str()) {
+                Some(entry) => entry.clone(),
+                None => self.host.files.entry(&step.path).map_err(|error| file_problem(&error))?,
+            };
+            if !is_expected(&known, &step.before) {
+                return Err(Problem::new(
+                    "apply.changed-underneath",
+                    format!("{} was changed by somebody else while this was planned", step.path),
+                    "nothing was touched; plan again",
+                ));
+            }
+            expected.insert(&step.path, step.after());
+        }
+        Ok(())
+    }
+
+    async fn begin(self, plan: &'a Plan, observed: &Observed, order: &Order) -> Result<Run<'a>, Problem> {
+        let (client, ..) = self.host.containerd().await?;
+        self.keep_originals(plan, observed)?;
+        let generation = observed.record.generation + 1;
+        let tasks = if plan.restart.is_some() { client.tasks().await.unwrap_or_default() } else { BTreeMap::new() };
+        let journal = Journal::open(self.host, Header::new(generation, order, plan, clock::boot_id())).map_err(|error| state_problem(&error))?;
+        Ok(Run {
+            apply: self,
+            plan,
+            client,
+            journal,
+            effort: Effort { generation, ..Effort::default() },
+            begun: 0,
+            process: observed.containerd.process.known().cloned(),
+            tasks,
+            notices: Vec::new(),
+        })
+    }
+
+    /// Files we replace for the first time are kept by digest before the first write.
+    fn keep_originals(self, plan: &Plan, observed: &Observed) -> Result<(), Problem> {
+        let state = self.host.state();
+        for (path, entry) in &plan.after.originals {
+            if let (Entry::File(file), false) = (entry, observed.record.originals.contains_key(path)) {
+                let found = self.host.files.read(path).map_err(|error| file_problem(&error))?;
+                let found = found.filter(|found| found.state.digest == file.digest);
+                let found = found.ok_or_else(|| Problem::new("apply.changed-underneath", format!("{path} was changed while this was planned"), "plan again"))?;
+                state.keep_object(&found.content).map_err(|error| state_problem(&error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Run<'_> {
+    fn transaction(&self) -> Transaction<'_> {
+        Transaction { files: &self.apply.host.files, id: self.journal.transaction() }
+    }
+
+    async fn to_its_end(mut self, observed: &Observed, order: &Order, progress: Progress<'_>) -> (Outcome, Record) {
+        match self.forward(progress).await {
+            Ok(()) => self.close(observed, order, progress),
+            Err(problem) => {
+                progress(Phase::Undoing, &problem.message);
+                tracing::error!(generation = self.effort.generation, code = %problem.code, "{}; undoing", problem.message);
+                self.back(observed, order, problem).await
+            }
+        }
+    }
+
+    async fn forward(&mut self, progress: Progress<'_>) -> Result<(), Problem> {
+        self.enter(Phase::Writing, progress, &format!("writing {} paths", self.plan.steps.len()))?;
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            self.begun = index + 1;
+            self.transaction().carry_out(index, step).map_err(|error| file_problem(&error))?;
+            tracing::info!(path = %step.path, reason = %step.reason, "{}", step.verb());
+        }
+        if let Some(restart) = &self.plan.restart {
+            self.enter(Phase::Activating, progress, &format!("restarting containerd, because {}", restart.cause.sentence()))?;
+            self.restart().await?;
+        }
+        self.enter(Phase::Proving, progress, "asking containerd to show that it reads the new files")?;
+        self.prove().await?;
+        self.read_back()?;
+        if self.plan.restart.is_some() {
+            self.enter(Phase::Settling, progress, "watching whether it stays so")?;
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    fn enter(&self, phase: Phase, progress: Progress<'_>, sentence: &str) -> Result<(), Problem> {
+        progress(phase, sentence);
+        self.journal.mark(phase).map_err(|error| state_problem(&error))
+    }
+
+    async fn restart(&mut self) -> Result<(), Problem> {
+        self.effort.restarts += 1;
+        let old = self.process.as_ref().map(|process| process.pid);
+        let activation = activate::restart(self.apply.host, &self.client, old).await?;
+        self.effort.cri_gap_ms = self.effort.cri_gap_ms.max(activation.cri_gap_ms);
+        self.process = Some(activation.process);
+        self.notices.extend(prove::tasks(&self.client, &self.tasks).await?);
+        Ok(())
+    }
+
+    /// The live read. Without a running containerd there is nobody to ask; it reads the files when it starts.
+    async fn prove(&self) -> Result<(), Problem> {
+        match &self.process {
+            Some(process) if self.plan.wants_hosts_dir && !self.plan.awaits_restart => prove::live_read(self.apply.host, &self.client, process).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Success is a second look.
+    fn read_back(&self) -> Result<(), Problem> {
+        let last: BTreeMap<&str, &Step> = self.plan.steps.iter().map(|step| (step.path.as_str(), step)).collect();
+        for (path, step) in last {
+            let found = self.apply.host.files.entry(path).map_err(|error| file_problem(&error))?;
+            if !is_expected(&found, &step.after()) {
+                return Err(Problem::new(
+                    "apply.read-back",
+                    format!("{path} is not what was just written; somebody else writes it too"),
+                    "find out who, and let one of the two go",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&self) -> Result<(), Problem> {
+        let settings = &self.apply.host.settings.restart;
+        let is_newer_waiting = timeout(settings.settle_for, self.apply.newer.notified()).await.is_ok();
+        if is_newer_waiting {
+            self.apply.newer.notify_one();
+        }
+        let Some(process) = &self.process else { return Ok(()) };
+        activate::check(&self.client, process).await?;
+        self.prove().await
+    }
+
+    fn close(self, observed: &Observed, order: &Order, progress: Progress<'_>) -> (Outcome, Record) {
+        let mut record = self.apply.remembered(self.plan, observed, order);
+        record.generation = self.effort.generation;
+        record.effective_generation = self.effort.generation;
+        record.last_change = Some(self.change(order, Ending::Changed, &self.notices));
+        record = with_loaded(record, self.plan, self.process.as_ref());
+        if self.plan.wants_hosts_dir && !self.plan.awaits_restart {
+            record = with_proof(record, self.process.as_ref(), None);
+        }
+        if let Err(error) = self.journal.close(&record, &self.transaction()) {
+            // The change is in effect and the journal says so; the next start finishes the rest.
+            tracing::warn!("closing the journal: {error}");
+        }
+        progress(Phase::Closed, &format!("generation {} is in effect", self.effort.generation));
+        (Outcome::Changed(self.effort), record)
+    }
+
+    async fn back(mut self, observed: &Observed, order: &Order, cause: Problem) -> (Outcome, Record) {
+        let mut problems = vec![cause];
+        let _ = self.journal.mark(Phase::Undoing);
+        problems.extend(undo::steps(&self.transaction(), self.journal.header(), self.begun));
+        if self.effort.restarts > 0 {
+            self.effort.restarts += 1;
+            let old = self.process.as_ref().map(|process| process.pid);
+            match activate::restart(self.apply.host, &self.client, old).await {
+                Ok(activation) => {
+                    self.effort.cri_gap_ms = self.effort.cri_gap_ms.max(activation.cri_gap_ms);
+                    self.process = Some(activation.process);
+                }
+                Err(problem) => problems.push(undo::node_at_fault(&problem)),
+            }
+        }
+        let mut record = observed.record.clone();
+        record.generation = self.effort.generation;
+        record.parked = order.applied.as_ref().map(|applied| crate::observed::record::Parked {
+            digest: applied.digest,
+            since: clock::unix_seconds(),
+            problems: problems.iter().map(Note::from).collect(),
+        });
+        record.last_change = Some(self.change(order, Ending::RolledBack, &problems));
+        if let Err(error) = self.journal.close(&record, &self.transaction()) {
+            problems.push(state_problem(&error));
+        }
+        (Outcome::RolledBack(self.effort, problems), record)
+    }
+
+    fn change(&self, order: &Order, ending: Ending, problems: &[Problem]) -> Change {
+        Change {
+            generation: self.effort.generation,
+            time: clock::unix_seconds(),
+            who: order.who.clone(),
+            ending,
+            restarts: self.effort.restarts,
+            cri_gap_ms: self.effort.cri_gap_ms,
+            problems: problems.iter().map(Note::from).collect(),
+        }
+    }
+}
+
+/// Directories are compared by what a step says of them; files inside have steps of their own.
+fn is_expected(found: &Entry, expected: &Entry) -> bool {
+    match (found, expected) {
+        (Entry::Directory { .. }, Entry::Directory { files, .. }) if files.is_empty() => true,
+        _ => found == expected,
+    }
+}
+
+fn with_loaded(mut record: Record, plan: &Plan, process: Option<&Process>) -> Record {
+    if let (Some(process), Some(settings), false) = (process, plan.after.settings, plan.awaits_restart) {
+        record.loaded = Some(Loaded { process: process.clone(), settings });
+    }
+    record
+}
+
+fn with_proof(mut record: Record, process: Option<&Process>, earlier: Option<&Proof>) -> Record {
+    let Some(process) = process else { return record };
+    if earlier.is_none_or(|proof| proof.process != *process) {
+        record.proof = Some(Proof { process: process.clone(), time: clock::unix_seconds() });
+    }
+    record
+}
+
+/// A file access that failed, as a problem.
+#[must_use]
+pub fn file_problem(error: &crate::host::files::FileError) -> Problem {
+    Problem::new("apply.write-failed", error.to_string(), "see the errno; nothing of the change stays")
+}
+
+/// A state access that failed, as a problem.
+#[must_use]
+pub fn state_problem(error: &crate::host::state::StateError) -> Problem {
+    Problem::new("state.failed", error.to_string(), "the state directory has to be writable by mirrorlet")
+}
+
+/// Whether a fact says yes.
+#[must_use]
+pub fn is_true(fact: &Fact<bool>) -> bool {
+    fact.known() == Some(&true)
+}

@@ -1,0 +1,52 @@
+//! Proof rather than hope: containerd reads our directory, and a restart killed nothing.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    host::{
+        clock,
+        containerd::{Containerd, TaskName},
+        observe::Host,
+    },
+    observed::{Fact, Process},
+    spec::problem::Problem,
+};
+
+/// The running containerd reads the hosts directory.
+///
+/// # Errors
+/// When it does not, or could not be asked.
+pub async fn live_read(host: &Host, client: &Containerd, process: &Process) -> Result<(), Problem> {
+    match host.ask_live_read(client, process).await {
+        Fact::Known(true) => Ok(()),
+        Fact::Known(false) => Err(Problem::new(
+            "prove.not-read",
+            format!("containerd does not read {}: it pulled a test name without looking there", host.settings.containerd.hosts_dir),
+            "see what \"containerd config dump\" says of registry.config_path",
+        )),
+        Fact::Unknown(reason) => Err(Problem::new("prove.not-asked", format!("containerd could not be asked: {reason}"), "")),
+    }
+}
+
+/// The same tasks with the same processes as before. A container that ended by itself in between is told, one that was lost is an error.
+///
+/// # Errors
+/// When a task lives on that containerd does not know any more, or knows as another process.
+pub async fn tasks(client: &Containerd, before: &BTreeMap<TaskName, u32>) -> Result<Vec<Problem>, Problem> {
+    let after = client.tasks().await.map_err(|error| Problem::new("prove.tasks-unknown", error.to_string(), ""))?;
+    let mut notices = Vec::new();
+    for ((namespace, id), pid) in before {
+        let name = format!("{namespace}/{id} (process {pid})");
+        match after.get(&(namespace.clone(), id.clone())) {
+            Some(now) if now == pid => {}
+            Some(now) => return Err(lost(format!("{name} is process {now} after the restart"))),
+            None if clock::process_started_ms(*pid).is_some() => return Err(lost(format!("{name} runs on, but containerd does not know it any more"))),
+            None => notices.push(Problem::new("restart.task-ended", format!("{name} ended while containerd was restarted"), "")),
+        }
+    }
+    Ok(notices)
+}
+
+fn lost(message: String) -> Problem {
+    Problem::new("restart.task-lost", message, "see \"journalctl -u containerd\" and the unit's KillMode")
+}

@@ -1,0 +1,201 @@
+//! containerd's own services: which process, which plugins failed, which tasks run, what is being fetched.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use containerd_client::{
+    services::v1::{
+        DeleteImageRequest, GetImageRequest, ListContainersRequest, ListImagesRequest, ListNamespacesRequest, ListStatusesRequest, ListTasksRequest,
+        PluginsRequest, containers_client::ContainersClient, content_client::ContentClient, images_client::ImagesClient,
+        introspection_client::IntrospectionClient, namespaces_client::NamespacesClient, tasks_client::TasksClient, version_client::VersionClient,
+    },
+    tonic::{Request, metadata::MetadataValue},
+};
+use tonic::transport::{Channel, Endpoint};
+
+use super::clock;
+use crate::observed::{Process, version::Version};
+
+/// The namespace of everything that the CRI pulls and runs.
+pub const CRI_NAMESPACE: &str = "k8s.io";
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// containerd did not answer as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerdError {
+    /// Nobody listens on the socket.
+    #[error("containerd cannot be reached at {address}: {source}")]
+    Unreachable {
+        /// The socket.
+        address: String,
+        /// Why not.
+        source: Box<tonic::transport::Error>,
+    },
+    /// A call failed.
+    #[error("containerd refused {call}: {} ({:?})", .status.message(), .status.code())]
+    Refused {
+        /// The call.
+        call: &'static str,
+        /// Its status.
+        status: Box<tonic::Status>,
+    },
+    /// The process that serves the socket cannot be found.
+    #[error("the process of containerd cannot be found: {0}")]
+    NoProcess(String),
+}
+
+/// A running task: namespace and container id.
+pub type TaskName = (String, String);
+
+/// A client of one containerd.
+#[derive(Debug, Clone)]
+pub struct Containerd {
+    channel: Channel,
+    address: String,
+}
+
+fn call<T>(name: &'static str, result: Result<tonic::Response<T>, tonic::Status>) -> Result<T, ContainerdError> {
+    result.map(tonic::Response::into_inner).map_err(|status| ContainerdError::Refused { call: name, status: Box::new(status) })
+}
+
+fn in_namespace<T>(namespace: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(CALL_DEADLINE);
+    if let Ok(value) = MetadataValue::try_from(namespace) {
+        request.metadata_mut().insert("containerd-namespace", value);
+    }
+    request
+}
+
+impl Containerd {
+    /// A client for the socket; connects at the first call, and again after a restart.
+    ///
+    /// # Errors
+    /// When the address is no path of a socket.
+    pub fn at(address: &str) -> Result<Self, ContainerdError> {
+        let endpoint = Endpoint::from_shared(format!("unix://{address}"))
+            .map_err(|source| ContainerdError::Unreachable { address: address.to_owned(), source: Box::new(source) })?;
+        Ok(Self { channel: endpoint.connect_timeout(CALL_DEADLINE).connect_lazy(), address: address.to_owned() })
+    }
+
+    /// The channel, for the CRI on the same socket.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The running daemon's version.
+    ///
+    /// # Errors
+    /// When it does not answer, or not with a version.
+    pub async fn version(&self) -> Result<Version, ContainerdError> {
+        let answer = call("Version", VersionClient::new(self.channel()).version(in_namespace(CRI_NAMESPACE, ())).await)?;
+        Version::parse(&answer.version).ok_or_else(|| ContainerdError::NoProcess(format!("\"{}\" is no version", answer.version)))
+    }
+
+    /// The process that serves the socket. `main_pid` is what systemd says, 0 when it says nothing.
+    ///
+    /// # Errors
+    /// When containerd does not answer or its process is gone.
+    pub async fn process(&self, main_pid: u32) -> Result<Process, ContainerdError> {
+        let pid = if main_pid == 0 {
+            let server = call("Introspection.Server", IntrospectionClient::new(self.channel()).server(in_namespace(CRI_NAMESPACE, ())).await)?;
+            server.pid as u32
+        } else {
+            main_pid
+        };
+        let started_ms = clock::process_started_ms(pid).ok_or_else(|| ContainerdError::NoProcess(format!("there is no process {pid}")))?;
+        Ok(Process { pid, started_ms, boot_id: clock::boot_id() })
+    }
+
+    /// Init errors of the plugins that make up the CRI, as `TYPE.ID: error`. Others fail on healthy nodes too (zfs, btrfs, …).
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn cri_plugin_errors(&self) -> Result<Vec<String>, ContainerdError> {
+        let request = in_namespace(CRI_NAMESPACE, PluginsRequest { filters: Vec::new() });
+        let answer = call("Introspection.Plugins", IntrospectionClient::new(self.channel()).plugins(request).await)?;
+        let of_cri = |kind: &str, id: &str| kind == "io.containerd.cri.v1" || (kind == "io.containerd.grpc.v1" && id == "cri");
+        let failed = answer.plugins.into_iter().filter(|plugin| of_cri(&plugin.r#type, &plugin.id));
+        Ok(failed.filter_map(|plugin| Some(format!("{}.{}: {}", plugin.r#type, plugin.id, plugin.init_err?.message))).collect())
+    }
+
+    /// Every running task of every namespace with its process.
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn tasks(&self) -> Result<BTreeMap<TaskName, u32>, ContainerdError> {
+        let namespaces = NamespacesClient::new(self.channel()).list(in_namespace(CRI_NAMESPACE, ListNamespacesRequest::default())).await;
+        let mut all = BTreeMap::new();
+        for namespace in call("Namespaces.List", namespaces)?.namespaces {
+            let request = in_namespace(&namespace.name, ListTasksRequest::default());
+            let tasks = call("Tasks.List", TasksClient::new(self.channel()).list(request).await)?.tasks;
+            // 2 is RUNNING (containerd api/types/task/task.proto).
+            let running = tasks.into_iter().filter(|task| task.status == 2);
+            all.extend(running.map(|task| ((namespace.name.clone(), task.id), task.pid)));
+        }
+        Ok(all)
+    }
+
+    /// Content that is being fetched now: reference, bytes so far, bytes in all (0 when unknown).
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn ingests(&self) -> Result<Vec<(String, u64, u64)>, ContainerdError> {
+        let request = in_namespace(CRI_NAMESPACE, ListStatusesRequest { filters: Vec::new() });
+        let answer = call("Content.ListStatuses", ContentClient::new(self.channel()).list_statuses(request).await)?;
+        let size = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+        Ok(answer.statuses.into_iter().map(|status| (status.r#ref, size(status.offset), size(status.total))).collect())
+    }
+
+    /// Names of images of the CRI, with the digest each points at.
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn image_names(&self) -> Result<BTreeMap<String, String>, ContainerdError> {
+        let request = in_namespace(CRI_NAMESPACE, ListImagesRequest { filters: Vec::new() });
+        let answer = call("Images.List", ImagesClient::new(self.channel()).list(request).await)?;
+        Ok(answer.images.into_iter().map(|image| (image.name, image.target.map(|target| target.digest).unwrap_or_default())).collect())
+    }
+
+    /// Whether an image name is there.
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn has_image(&self, name: &str) -> Result<bool, ContainerdError> {
+        let request = in_namespace(CRI_NAMESPACE, GetImageRequest { name: name.to_owned() });
+        match ImagesClient::new(self.channel()).get(request).await {
+            Ok(_) => Ok(true),
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(false),
+            Err(status) => Err(ContainerdError::Refused { call: "Images.Get", status: Box::new(status) }),
+        }
+    }
+
+    /// Images that containers of the CRI were made from, by name.
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn images_in_use(&self) -> Result<Vec<String>, ContainerdError> {
+        let request = in_namespace(CRI_NAMESPACE, ListContainersRequest { filters: Vec::new() });
+        let answer = call("Containers.List", ContainersClient::new(self.channel()).list(request).await)?;
+        Ok(answer.containers.into_iter().map(|container| container.image).collect())
+    }
+
+    /// Removes one image name; content that nothing names any more is collected at once. A name that is gone already is fine.
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn remove_image_name(&self, name: &str) -> Result<(), ContainerdError> {
+        let request = DeleteImageRequest { name: name.to_owned(), sync: true, ..DeleteImageRequest::default() };
+        match ImagesClient::new(self.channel()).delete(in_namespace(CRI_NAMESPACE, request)).await {
+            Ok(_) => Ok(()),
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
+            Err(status) => Err(ContainerdError::Refused { call: "Images.Delete", status: Box::new(status) }),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Looking: what is at a path, without following links.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use nix::{
+    dir::Dir,
+    errno::Errno,
+    fcntl::{AtFlags, OFlag, openat, readlinkat},
+    sys::stat::{Mode, SFlag, fstatat},
+};
+use xattr::FileExt;
+
+use super::{
+    FileError, Files,
+    door::{failed, failed_io},
+};
+use crate::observed::entry::{Attributes, Content, Entry, FileState};
+
+/// A file that was read.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its bytes.
+    pub content: Content,
+    /// Digest, owner, mode, labels.
+    pub state: FileState,
+    /// When its inode last changed, in milliseconds of Unix time.
+    pub changed_ms: i64,
+}
+
+impl Files {
+    /// What is at a path; a directory with its files.
+    ///
+    /// # Errors
+    /// When it cannot be looked at; a missing path is [`Entry::Absent`].
+    pub fn entry(&self, path: &str) -> Result<Entry, FileError> {
+        Ok(self.entry_and(path, "")?.0)
+    }
+
+    /// What is at a path, and the content of the file `wanted` in it when it is a directory.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn entry_and(&self, path: &str, wanted: &str) -> Result<(Entry, Option<Content>), FileError> {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        match self.directory(directory) {
+            Ok(parent) => entry_in(&parent, name, wanted, path),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok((Entry::Absent, None)),
+            Err(errno) => failed(Err(errno), "open the directory of", path),
+        }
+    }
+
+    /// A regular file with its content; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn read(&self, path: &str) -> Result<Option<Found>, FileError> {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        match self.directory(directory) {
+            Ok(parent) => read_in(&parent, name, path),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(errno) => failed(Err(errno), "open the directory of", path),
+        }
+    }
+
+    /// Every name in a directory with what it is and the content of the file `wanted` in it; `None` when there is no such directory.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub fn tree(&self, path: &str, wanted: &str) -> Result<Option<BTreeMap<String, (Entry, Option<Content>)>>, FileError> {
+        let directory = match self.directory(path) {
+            Ok(directory) => directory,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+            Err(errno) => return failed(Err(errno), "open", path),
+        };
+        let names = names_in(&directory, path)?;
+        names.into_iter().map(|name| Ok((name.clone(), entry_in(&directory, &name, wanted, path)?))).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+/// Names in an open directory, dots left out.
+pub fn names_in(directory: &OwnedFd, path: &str) -> Result<Vec<String>, FileError> {
+    let mut listing = failed(Dir::openat(directory, ".", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()), "list", path)?;
+    let mut names = Vec::new();
+    for entry in listing.iter() {
+        let entry = failed(entry, "list", path)?;
+        if let Ok(name) = entry.file_name().to_str()
+            && name != "."
+            && name != ".."
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn entry_in(parent: &OwnedFd, name: &str, wanted: &str, path: &str) -> Result<(Entry, Option<Content>), FileError> {
+    let stat = match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::ENOENT) => return Ok((Entry::Absent, None)),
+        Err(errno) => return failed(Err(errno), "look at", path),
+    };
+    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => Ok((read_in(parent, name, path)?.map_or(Entry::Absent, |found| Entry::File(found.state)), None)),
+        SFlag::S_IFLNK => {
+            let target = failed(readlinkat(parent, name), "read the link", path)?;
+            Ok((Entry::Symlink { target: target.to_string_lossy().into_owned() }, None))
+        }
+        SFlag::S_IFDIR => directory_in(parent, name, wanted, path),
+        _ => Ok((Entry::Other, None)),
+    }
+}
+
+fn directory_in(parent: &OwnedFd, name: &str, wanted: &str, path: &str) -> Result<(Entry, Option<Content>), FileError> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let directory = failed(openat(parent, name, flags, Mode::empty()), "open", path)?;
+    let mut files = BTreeMap::new();
+    let mut others = Vec::new();
+    let mut content = None;
+    for name in names_in(&directory, path)? {
+        match read_in(&directory, &name, path) {
+            Ok(Some(found)) => {
+                if name == wanted {
+                    content = Some(found.content);
+                }
+                files.insert(name, found.state);
+            }
+            Ok(None) => others.push(name),
+            Err(error) => return Err(error),
+        }
+    }
+    others.sort();
+    let attributes = attributes(&File::from(directory), path)?;
+    Ok((Entry::Directory { attributes, files, others }, content))
+}
+
+/// A regular file; `None` for everything else.
+fn read_in(parent: &impl AsFd, name: &str, path: &str) -> Result<Option<Found>, FileError> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let mut file = match openat(parent, name, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => return Ok(None),
+        Err(errno) => return failed(Err(errno), "open", path),
+    };
+    let metadata = failed_io(file.metadata(), "look at", path)?;
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    failed_io(file.read_to_end(&mut bytes), "read", path)?;
+    let content = Content::from(bytes);
+    let state = FileState { digest: content.digest(), attributes: attributes(&file, path)? };
+    Ok(Some(Found { content, state, changed_ms: metadata.ctime() * 1000 + metadata.ctime_nsec() / 1_000_000 }))
+}
+
+fn attributes(file: &File, path: &str) -> Result<Attributes, FileError> {
+    let metadata = failed_io(file.metadata(), "look at", path)?;
+    let mut xattrs = BTreeMap::new();
+    for name in file.list_xattr().into_iter().flatten() {
+        if let (Some(name), Ok(Some(value))) = (name.to_str(), file.get_xattr(&name)) {
+            xattrs.insert(name.to_owned(), STANDARD.encode(value));
+        }
+    }
+    Ok(Attributes { mode: metadata.permissions().mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid(), xattrs })
+}

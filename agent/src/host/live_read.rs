@@ -1,0 +1,102 @@
+//! Asks containerd to show that it reads our directory: for a moment the directory of host directories holds one named after an unused
+//! loopback address, whose only endpoint is a listener of ours. A pull of a nonce through it ends in a quick "not found", but the listener saw
+//! the nonce. Nothing is stored, no outside host is asked, nothing stays.
+
+use std::{cell::Cell, collections::BTreeMap, net::Ipv4Addr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use super::{
+    cri::Cri,
+    files::{Files, Transaction},
+};
+use crate::{
+    observed::entry::{Attributes, Entry},
+    plan::step::{Change, NewFile, Step},
+    render::{
+        host_directory::HOSTS_TOML,
+        hosts_toml::{HostTable, HostsToml},
+    },
+    spec::problem::Problem,
+};
+
+/// How long the pull of the nonce may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Names of these directories begin so; 127.116.0.0/16 is ours by nothing but this line.
+const ADDRESSES: [u8; 2] = [127, 116];
+
+/// Whether a name in the hosts directory is one of these, left behind by a process that was killed.
+#[must_use]
+pub fn is_nonce_directory(name: &str) -> bool {
+    name.starts_with(&format!("{}.{}.", ADDRESSES[0], ADDRESSES[1]))
+}
+
+/// Whether the running containerd reads `hosts_dir`.
+///
+/// # Errors
+/// When it could not be asked.
+pub async fn ask(files: &Files, hosts_dir: &str, cri: &Cri, nonce: &str) -> Result<bool, String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|error| format!("no listener on loopback: {error}"))?;
+    let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+    let bytes = nonce.as_bytes();
+    let byte = |index: usize| bytes.get(index).copied().unwrap_or(7) % 250 + 1;
+    let name = format!("{}.{}.{}.{}:{port}", ADDRESSES[0], ADDRESSES[1], byte(0), byte(1));
+    let step = step(hosts_dir, &name, port).map_err(|problem| problem.to_string())?;
+    let transaction = Transaction { files, id: "live-read" };
+    transaction.carry_out(0, &step).map_err(|error| error.to_string())?;
+    let seen = Cell::new(false);
+    tokio::select! {
+        () = listen(listener, nonce, &seen) => {}
+        () = pull(cri, &name, nonce) => {}
+    }
+    files.remove(&step.path).map_err(|error| error.to_string())?;
+    Ok(seen.get())
+}
+
+fn step(hosts_dir: &str, name: &str, port: u16) -> Result<Step, Problem> {
+    let url = format!("http://127.0.0.1:{port}");
+    let toml = HostsToml { server: Some(HostTable::plain(url.clone())), hosts: vec![HostTable::plain(url)] };
+    let file = NewFile { content: toml.render()?.into(), attributes: Attributes::root(0o644) };
+    Ok(Step {
+        path: format!("{hosts_dir}/{name}"),
+        before: Entry::Absent,
+        before_content: None,
+        change: Change::PlaceDirectory { attributes: Attributes::root(0o755), files: BTreeMap::from([(HOSTS_TOML.to_owned(), file)]) },
+        reason: "live-read proof".into(),
+    })
+}
+
+/// Ends when the pull ended, or the deadline is over.
+async fn pull(cri: &Cri, name: &str, nonce: &str) {
+    let reference = format!("{name}/mirrorlet/{nonce}:live-read");
+    // Whatever containerd says of it: what counts is what the listener saw.
+    let _ = timeout(DEADLINE, cri.pull(&reference, None)).await;
+}
+
+/// Ends when a request named the nonce.
+async fn listen(listener: TcpListener, nonce: &str, seen: &Cell<bool>) {
+    while !seen.get() {
+        if let Ok((stream, _)) = listener.accept().await {
+            let _ = timeout(DEADLINE, answer(stream, nonce, seen)).await;
+        }
+    }
+}
+
+/// Reads one request and answers "not found" on a connection that is closed then.
+async fn answer(mut stream: TcpStream, nonce: &str, seen: &Cell<bool>) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    let mut part = [0; 1024];
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") && request.len() < 16 * 1024 {
+        match stream.read(&mut part).await? {
+            0 => break,
+            count => request.extend_from_slice(&part[..count]),
+        }
+    }
+    seen.set(seen.get() || String::from_utf8_lossy(&request).contains(nonce));
+    stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await?;
+    stream.shutdown().await
+}

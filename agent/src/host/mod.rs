@@ -1,0 +1,16 @@
+//! Everything outside the process: one file or folder for each outside system. All effects are here, and no decision.
+
+pub mod clock;
+pub mod commands;
+pub mod containerd;
+pub mod cri;
+pub mod facts;
+pub mod files;
+pub mod inputs;
+pub mod live_read;
+pub mod notify;
+pub mod observe;
+pub mod registry;
+pub mod state;
+pub mod units;
+pub mod watch;

@@ -1,0 +1,332 @@
+//! Reads everything once. What cannot be read is unknown because of something; nothing here decides.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+};
+
+use super::{
+    clock, commands,
+    containerd::Containerd,
+    cri::Cri,
+    facts,
+    files::{FileError, Files},
+    live_read,
+    state::State,
+    units,
+};
+use crate::{
+    config::{self, RestartDriver, Settings},
+    observed::{
+        Config, ConfigFile, Containerd as ContainerdFacts, Fact, HostEntry, Observed, Place, Process, RestartFacts, Unit,
+        effective::{ConfigText, Registry},
+        entry::{Content, Entry},
+        record::Record,
+        version::Version,
+    },
+    render::host_directory::HOSTS_TOML,
+    spec::problem::Problem,
+};
+
+/// The node, as far as the agent can reach it.
+#[derive(Debug)]
+pub struct Host {
+    /// Its files.
+    pub files: Files,
+    /// The daemon's settings.
+    pub settings: Settings,
+    /// The paths are below another root: no process of this node is asked.
+    pub is_offline: bool,
+    asked: RefCell<Answers>,
+}
+
+/// Answers of programs that only change when their question does.
+#[derive(Debug, Default)]
+struct Answers {
+    versions: BTreeMap<(String, Option<i64>), Version>,
+    dumps: BTreeMap<(String, i64), Fact<String>>,
+}
+
+impl Host {
+    /// The node below `files`' root.
+    #[must_use]
+    pub fn new(files: Files, settings: Settings, is_offline: bool) -> Self {
+        Self { files, settings, is_offline, asked: RefCell::default() }
+    }
+
+    /// The agent's memory.
+    #[must_use]
+    pub fn state(&self) -> State<'_> {
+        State::new(&self.files, &self.settings.state.dir)
+    }
+
+    /// Where the running containerd is reached.
+    ///
+    /// # Errors
+    /// When settings and unit disagree, or the address is no path.
+    pub async fn containerd(&self) -> Result<(Containerd, Place, Fact<Unit>, u32), Problem> {
+        let (unit, main_pid) = self.unit().await;
+        let place = self.place(unit.known())?;
+        let client = Containerd::at(&place.address).map_err(|error| Problem::new("containerd.address", error.to_string(), "mend [containerd] address"))?;
+        Ok((client, place, unit, main_pid))
+    }
+
+    async fn unit(&self) -> (Fact<Unit>, u32) {
+        if self.is_offline {
+            return (Fact::Unknown("the root is not this node's".into()), 0);
+        }
+        match units::look(&self.settings.containerd.unit).await {
+            Ok((unit, pid)) => (Fact::Known(unit), pid),
+            Err(error) => (Fact::Unknown(error.to_string()), 0),
+        }
+    }
+
+    /// Config file, binary and socket: from the unit; a setting that says otherwise is refused.
+    fn place(&self, unit: Option<&Unit>) -> Result<Place, Problem> {
+        let settings = &self.settings.containerd;
+        let choose = |key: &str, setting: &Option<String>, said: Option<&str>, default: &str| match (setting, said) {
+            (Some(setting), Some(said)) if setting != said => Err(Problem::new(
+                "containerd.disagree",
+                format!("[containerd] {key} = \"{setting}\", but unit {} says {said}", settings.unit),
+                "take the setting out, or change the unit",
+            )),
+            (Some(setting), _) => Ok(setting.clone()),
+            (None, said) => Ok(said.unwrap_or(default).to_owned()),
+        };
+        let config = choose("config", &settings.config, unit.and_then(Unit::config_argument), config::CONTAINERD_CONFIG_PATH)?;
+        let in_config = self.address_in(&config);
+        let default = in_config.as_deref().unwrap_or(config::CONTAINERD_SOCKET_PATH);
+        Ok(Place {
+            address: choose("address", &settings.address, unit.and_then(Unit::address_argument), default)?,
+            binary: choose("binary", &settings.binary, unit.and_then(Unit::binary), "/usr/bin/containerd")?,
+            config,
+        })
+    }
+
+    /// `[grpc] address`; from version 4 on it is in a plugin's table (CONTAINERD.md 1.1).
+    fn address_in(&self, config: &str) -> Option<String> {
+        let found = self.files.read(config).ok()??;
+        let parsed = ConfigText::parse(config, found.content.text()).ok()?;
+        let in_plugin = parsed.plugin("io.containerd.server.v1.grpc").and_then(|table| table.get("address"));
+        let in_grpc = || parsed.document.get("grpc").and_then(|grpc| grpc.get("address"));
+        let address = if parsed.version >= Some(4) { in_plugin } else { in_grpc() };
+        address.and_then(toml_edit::Item::as_str).filter(|address| address.starts_with('/')).map(str::to_owned)
+    }
+
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// When containerd's files cannot be looked at: then nothing may be planned.
+    pub async fn observe(&self, record: Record) -> Result<Observed, Problem> {
+        let (client, place, unit, main_pid) = self.containerd().await?;
+        let containerd = self.containerd_facts(&client, place, unit, main_pid).await;
+        let version = containerd.version_to_be(false).cloned();
+        let config = self.config(&containerd.place, version.as_ref()).await.map_err(unreadable)?;
+        let registry = parsed_registry(&config);
+        let hosts_dir = &self.settings.containerd.hosts_dir;
+        let tree = self.hosts_tree(hosts_dir).map_err(unreadable)?;
+        let live_read = self.live_read(&client, &containerd, &record, &registry).await;
+        Ok(Observed {
+            missing_parents: self.missing_parents(&containerd.place.config),
+            other_roots: self.other_roots(&registry, version.as_ref()).map_err(unreadable)?,
+            originals: self.originals(&record),
+            named_files: self.named_files(&record, &registry),
+            can_change_owner: facts::can_change_owner(),
+            hosts_dir: tree,
+            restart: None,
+            containerd,
+            config,
+            record,
+            live_read,
+        })
+    }
+
+    /// Looks up what a restart needs.
+    #[must_use]
+    pub fn restart_facts(&self) -> RestartFacts {
+        RestartFacts { inotify_head_room: facts::inotify_head_room().into() }
+    }
+
+    async fn containerd_facts(&self, client: &Containerd, place: Place, unit: Fact<Unit>, main_pid: u32) -> ContainerdFacts {
+        let installed = self.installed(&place.binary).await;
+        if self.is_offline {
+            let offline = || "the root is not this node's".to_owned();
+            let (running, process, cri) = (Fact::Unknown(offline()), Fact::Unknown(offline()), Fact::Unknown(offline()));
+            return ContainerdFacts { place, unit, running, installed, process, cri };
+        }
+        ContainerdFacts {
+            running: client.version().await.into(),
+            process: client.process(main_pid).await.into(),
+            cri: Cri::on(client.channel()).check().await.into(),
+            place,
+            unit,
+            installed,
+        }
+    }
+
+    async fn installed(&self, binary: &str) -> Fact<Version> {
+        let key = (binary.to_owned(), self.files.changed_ms(binary));
+        if let Some(version) = self.asked.borrow().versions.get(&key) {
+            return Fact::Known(version.clone());
+        }
+        let seen = self.files.seen(binary);
+        match commands::containerd_version(&seen.to_string_lossy()).await {
+            Ok(version) => {
+                self.asked.borrow_mut().versions.insert(key, version.clone());
+                Fact::Known(version)
+            }
+            Err(error) => Fact::Unknown(error.to_string()),
+        }
+    }
+
+    async fn config(&self, place: &Place, version: Option<&Version>) -> Result<Config, FileError> {
+        let path = &place.config;
+        let found = self.files.read(path)?;
+        let entry = self.files.entry(path)?;
+        let root = ConfigFile {
+            path: path.clone(),
+            changed_ms: found.as_ref().map_or(0, |found| found.changed_ms),
+            text: found.map(|found| found.content),
+        };
+        let imports = self.imports(&root)?;
+        let mut config = Config { root, entry, imports, dumped_config_path: Fact::Unknown("not asked".into()) };
+        config.dumped_config_path = self.dumped_config_path(place, &config, version).await;
+        Ok(config)
+    }
+
+    /// Imported files, breadth first, each once (CONTAINERD.md 1.6).
+    fn imports(&self, root: &ConfigFile) -> Result<Vec<ConfigFile>, FileError> {
+        let mut seen = BTreeSet::from([root.path.clone()]);
+        let mut queue = VecDeque::from([(root.path.clone(), root.text.clone())]);
+        let mut files = Vec::new();
+        while let Some((path, text)) = queue.pop_front() {
+            for import in self.imported_by(&path, text.as_ref()) {
+                if !seen.insert(import.clone()) {
+                    continue;
+                }
+                let found = self.files.read(&import)?;
+                let file = ConfigFile {
+                    path: import.clone(),
+                    changed_ms: found.as_ref().map_or(0, |found| found.changed_ms),
+                    text: found.map(|found| found.content),
+                };
+                queue.push_back((import, file.text.clone()));
+                files.push(file);
+            }
+        }
+        Ok(files)
+    }
+
+    fn imported_by(&self, path: &str, text: Option<&Content>) -> Vec<String> {
+        let Some(parsed) = text.and_then(|text| ConfigText::parse(path, text.text()).ok()) else { return Vec::new() };
+        let patterns = parsed.document.get("imports").and_then(toml_edit::Item::as_array);
+        let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let absolute = |pattern: &str| if pattern.starts_with('/') { pattern.to_owned() } else { format!("{directory}/{pattern}") };
+        let patterns = patterns.into_iter().flatten().filter_map(toml_edit::Value::as_str).map(absolute);
+        patterns.flat_map(|pattern| if pattern.contains('*') { self.files.matching(&pattern) } else { vec![pattern] }).collect()
+    }
+
+    async fn dumped_config_path(&self, place: &Place, config: &Config, version: Option<&Version>) -> Fact<String> {
+        if self.is_offline || config.root.text.is_none() || version.is_none() {
+            return Fact::Unknown("there is nothing to ask containerd about".into());
+        }
+        let key = (place.binary.clone(), config.changed_ms());
+        if let Some(dumped) = self.asked.borrow().dumps.get(&key) {
+            return dumped.clone();
+        }
+        let dumped = match commands::containerd_config_dump(&place.binary, &place.config).await {
+            Ok(text) => Fact::Known(ConfigText::parse("config dump", Some(&text)).map(|parsed| parsed.registry().config_path).ok().flatten().unwrap_or_default()),
+            Err(error) => Fact::Unknown(error.to_string()),
+        };
+        let mut asked = self.asked.borrow_mut();
+        asked.dumps.clear();
+        asked.dumps.insert(key, dumped.clone());
+        dumped
+    }
+
+    fn hosts_tree(&self, directory: &str) -> Result<Option<BTreeMap<String, HostEntry>>, FileError> {
+        let tree = self.files.tree(directory, HOSTS_TOML)?;
+        let is_host = |name: &String| !name.starts_with('.') && !live_read::is_nonce_directory(name);
+        Ok(tree.map(|tree| {
+            tree.into_iter().filter(|(name, _)| is_host(name)).map(|(name, (entry, hosts_toml))| (name, HostEntry { entry, hosts_toml })).collect()
+        }))
+    }
+
+    fn missing_parents(&self, config: &str) -> Vec<String> {
+        let hosts_dir = &self.settings.containerd.hosts_dir;
+        let mut missing = Vec::new();
+        for path in [hosts_dir.as_str(), config] {
+            let parents = path.match_indices('/').skip(1).map(|(end, _)| path[..end].to_owned());
+            missing.extend(parents.filter(|parent| matches!(self.files.entry(parent), Ok(Entry::Absent))));
+        }
+        missing.sort();
+        missing.dedup();
+        missing
+    }
+
+    /// The other directories of a list; since 2.2 an unset `config_path` is one.
+    fn other_roots(&self, registry: &Registry, version: Option<&Version>) -> Result<Vec<(String, BTreeMap<String, HostEntry>)>, FileError> {
+        let default = version.is_some_and(Version::has_default_config_path) && registry.mirrors.is_empty();
+        let default = if default { "/etc/containerd/certs.d:/etc/docker/certs.d" } else { "" };
+        let list = registry.config_path.as_deref().filter(|path| !path.is_empty()).unwrap_or(default);
+        let mut roots = Vec::new();
+        for root in list.split(':').filter(|root| root.starts_with('/') && *root != self.settings.containerd.hosts_dir) {
+            if let Some(tree) = self.hosts_tree(root.trim_end_matches('/'))? {
+                roots.push((root.trim_end_matches('/').to_owned(), tree));
+            }
+        }
+        Ok(roots)
+    }
+
+    fn originals(&self, record: &Record) -> BTreeMap<String, Content> {
+        let state = self.state();
+        record.originals.iter().filter_map(|(path, entry)| Some((path.clone(), state.object(entry.digest()?)?))).collect()
+    }
+
+    fn named_files(&self, record: &Record, registry: &Registry) -> BTreeMap<String, Fact<()>> {
+        let named = record.carried.tls.values().chain(registry.tls.values());
+        let paths = named.flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]).filter(|path| !path.is_empty());
+        paths.map(|path| (path.clone(), self.pem_file(path))).collect()
+    }
+
+    fn pem_file(&self, path: &str) -> Fact<()> {
+        match self.files.read_named(path, 4 << 20) {
+            Ok(bytes) if String::from_utf8_lossy(&bytes).contains("-----BEGIN ") => Fact::Known(()),
+            Ok(_) => Fact::Unknown("it holds nothing in PEM form".into()),
+            Err(error) => Fact::Unknown(error.to_string()),
+        }
+    }
+
+    async fn live_read(&self, client: &Containerd, facts: &ContainerdFacts, record: &Record, registry: &Registry) -> Fact<bool> {
+        let Some(process) = facts.process.known() else { return Fact::Unknown("containerd does not run".into()) };
+        if record.proof.as_ref().is_some_and(|proof| proof.process == *process) {
+            return Fact::Known(true);
+        }
+        if registry.config_path.as_deref() != Some(&self.settings.containerd.hosts_dir) || record.owned.is_empty() {
+            return Fact::Unknown("there is nothing of ours to read".into());
+        }
+        self.ask_live_read(client, process).await
+    }
+
+    /// Asks the running containerd to show that it reads the hosts directory.
+    pub async fn ask_live_read(&self, client: &Containerd, process: &Process) -> Fact<bool> {
+        let nonce = format!("{:x}{:x}", clock::unix_millis(), process.pid);
+        let nonce = crate::spec::names::Digest::of(nonce.as_bytes()).short().to_string();
+        live_read::ask(&self.files, &self.settings.containerd.hosts_dir, &Cri::on(client.channel()), &nonce).await.into()
+    }
+
+    /// Whether somebody can be asked to restart containerd.
+    #[must_use]
+    pub fn can_restart(&self) -> bool {
+        self.settings.restart.driver != RestartDriver::Never && !self.is_offline
+    }
+}
+
+fn parsed_registry(config: &Config) -> Registry {
+    let text = config.root.text.as_ref().map_or(Some(""), Content::text);
+    ConfigText::parse(&config.root.path, text).map(|parsed| parsed.registry()).unwrap_or_default()
+}
+
+fn unreadable(error: FileError) -> Problem {
+    Problem::new("host.unreadable", error.to_string(), "mirrorlet has to be able to read containerd's files; nothing was changed")
+}

@@ -1,0 +1,257 @@
+//! What we own on the node and why, as it is remembered between two lives of the daemon. Versioned text.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Asks, Process, entry::Entry};
+use crate::spec::{names::Digest, problem::Problem};
+
+/// The format written by this release.
+pub const FORMAT: u32 = 1;
+
+/// Everything remembered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Record {
+    /// Format of this text.
+    pub version: u32,
+    /// Last generation number that was taken.
+    pub generation: u64,
+    /// The generation that is on the node; 0: as it was found.
+    pub effective_generation: u64,
+    /// What we left at each path.
+    pub owned: BTreeMap<String, Entry>,
+    /// What was there before us; content of files is kept by digest.
+    pub originals: BTreeMap<String, Entry>,
+    /// Mirrors the node had before, kept working.
+    pub carried: Carried,
+    /// Hosts whose `registry.configs."HOST".auth` is ours.
+    pub config_logins: BTreeSet<String>,
+    /// The spec that is in effect.
+    pub applied: Option<Applied>,
+    /// Why nothing is applied for now.
+    pub hold: Option<Hold>,
+    /// The spec that failed.
+    pub parked: Option<Parked>,
+    /// How mirrors ask for a login, by HOST:PORT.
+    pub asks: BTreeMap<String, Asks>,
+    /// The registry settings that the running containerd was started with.
+    pub loaded: Option<Loaded>,
+    /// The last proof that containerd reads our directory.
+    pub proof: Option<Proof>,
+    /// The last change that took a generation.
+    pub last_change: Option<Change>,
+    /// Inputs that a caller sent along, by the name the spec gives them; content is kept by digest.
+    pub inline_inputs: BTreeMap<String, Digest>,
+    /// Spec text digest the inline inputs belong to.
+    pub inline_inputs_for: Option<Digest>,
+    /// Answers given to request ids.
+    pub requests: Vec<AnsweredRequest>,
+}
+
+/// Mirrors the node had before us.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Carried {
+    /// `registry.mirrors."NAMESPACE".endpoint`, as written.
+    pub mirrors: BTreeMap<String, Vec<String>>,
+    /// `registry.configs."HOST".tls` of 1.x.
+    pub tls: BTreeMap<String, CarriedTls>,
+    /// Host directories of other roots of a `config_path` list: name to directory.
+    pub links: BTreeMap<String, String>,
+}
+
+/// `registry.configs."HOST".tls`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CarriedTls {
+    /// CA file, absolute.
+    pub ca_file: String,
+    /// Client certificate, absolute.
+    pub cert_file: String,
+    /// Its key, absolute.
+    pub key_file: String,
+    /// Certificates are not checked.
+    pub insecure_skip_verify: bool,
+}
+
+/// The spec that is in effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Digest of spec text and inputs.
+    pub digest: Digest,
+    /// Digest of the spec text alone.
+    pub text_digest: Digest,
+}
+
+/// Why a hold is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldCause {
+    /// The operator asked for the node as it was found.
+    Disable,
+    /// The operator went back to an earlier generation.
+    Revert,
+    /// A generation was not confirmed in time.
+    Expiry,
+}
+
+/// After disable, revert or expiry nothing is applied until the spec changes or `resume`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Why.
+    pub cause: HoldCause,
+    /// Since when, in seconds of Unix time.
+    pub since: i64,
+    /// Digest of the spec text that is held; `None`: there was no spec.
+    pub text_digest: Option<Digest>,
+}
+
+/// A spec that failed, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parked {
+    /// Digest of spec text and inputs.
+    pub digest: Digest,
+    /// Since when, in seconds of Unix time.
+    pub since: i64,
+    /// What went wrong.
+    pub problems: Vec<Note>,
+}
+
+/// A [`Problem`] as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Its code.
+    pub code: String,
+    /// Its message.
+    pub message: String,
+    /// Its remedy.
+    pub remedy: String,
+}
+
+impl From<&Problem> for Note {
+    fn from(problem: &Problem) -> Self {
+        Self { code: problem.code.to_string(), message: problem.message.clone(), remedy: problem.remedy.clone() }
+    }
+}
+
+impl From<&Note> for Problem {
+    fn from(note: &Note) -> Self {
+        Self { code: note.code.clone().into(), message: note.message.clone(), remedy: note.remedy.clone(), at: None, field: String::new() }
+    }
+}
+
+/// Registry settings a containerd process was started with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// The process.
+    pub process: Process,
+    /// Digest of its effective registry settings.
+    pub settings: Digest,
+}
+
+/// A proof that containerd reads our directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The process that was asked.
+    pub process: Process,
+    /// When, in seconds of Unix time.
+    pub time: i64,
+}
+
+/// How a change ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// It is in effect.
+    Changed,
+    /// It was undone.
+    RolledBack,
+}
+
+/// A change that took a generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Its number.
+    pub generation: u64,
+    /// When it ended, in seconds of Unix time.
+    pub time: i64,
+    /// Who asked.
+    pub who: String,
+    /// How it ended.
+    pub ending: Ending,
+    /// Restarts of containerd it caused.
+    pub restarts: u32,
+    /// Longest time without a CRI, in milliseconds.
+    pub cri_gap_ms: u64,
+    /// What went wrong.
+    pub problems: Vec<Note>,
+}
+
+/// The answer to a request id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnsweredRequest {
+    /// The id.
+    pub id: String,
+    /// Digest of the request's body.
+    pub body: Digest,
+    /// When, in seconds of Unix time.
+    pub time: i64,
+    /// Outcome in the words of the API.
+    pub answer: String,
+}
+
+/// The remembered text cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordProblem {
+    /// Written by a newer release.
+    #[error("it has format {found}, this mirrorlet reads up to format {FORMAT}; install the release that wrote it, or a newer one")]
+    Newer {
+        /// Its format.
+        found: u64,
+    },
+    /// Not what a record looks like.
+    #[error("it cannot be read as a record: {0}")]
+    Damaged(#[from] serde_json::Error),
+}
+
+/// Reads a record.
+///
+/// # Errors
+/// When a newer release wrote it, or it is damaged.
+pub fn read(text: &str) -> Result<Record, RecordProblem> {
+    let value: serde_json::Value = serde_json::from_str(text)?;
+    let found = value.get("version").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    if found > u64::from(FORMAT) {
+        return Err(RecordProblem::Newer { found });
+    }
+    Ok(serde_json::from_value(value)?)
+}
+
+/// Writes a record.
+///
+/// # Errors
+/// Never for a record built here; serde's signature asks for it.
+pub fn write(record: &Record) -> Result<String, RecordProblem> {
+    let record = Record { version: FORMAT, ..record.clone() };
+    Ok(serde_json::to_string_pretty(&record)? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_a_newer_release_is_refused_with_a_sentence() {
+        let message = read(r#"{"version": 99, "something": "new"}"#).unwrap_err().to_string();
+        assert!(message.contains("format 99"), "{message}");
+    }
+
+    #[test]
+    fn a_record_survives_writing_and_reading() {
+        let record = Record { generation: 7, ..Record::default() };
+        let again = read(&write(&record).unwrap()).unwrap();
+        assert_eq!(again, Record { version: FORMAT, ..record });
+    }
+}

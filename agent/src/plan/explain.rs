@@ -1,0 +1,245 @@
+//! A plan as people and machines read it: text, unified diff, JSON. Secrets are masked, ours and other people's.
+
+use std::{collections::BTreeSet, fmt::Write};
+
+use serde_json::{Value, json};
+use similar::TextDiff;
+use toml_edit::{DocumentMut, Item, TableLike};
+
+use super::{
+    Plan,
+    step::{Change, NewFile, Step},
+};
+use crate::{
+    observed::entry::{Content, Entry},
+    spec::problem::Problem,
+};
+
+const MASK: &str = "(secret)";
+const NEW_MASK: &str = "(new secret)";
+
+/// A TOML text with its secrets masked.
+#[must_use]
+pub fn masked(content: &Content) -> String {
+    mask(content, &BTreeSet::new())
+}
+
+/// Masks a text; secrets that `known` does not hold are shown as new ones, so that a diff shows a rotation and nothing of it.
+fn mask(content: &Content, known: &BTreeSet<String>) -> String {
+    let Some(text) = content.text() else { return format!("({} bytes)\n", content.bytes().len()) };
+    if text.contains("PRIVATE KEY-----") {
+        return format!("{MASK}\n");
+    }
+    let Ok(mut document) = text.parse::<DocumentMut>() else { return mask_lines(text) };
+    mask_table(document.as_table_mut(), false, known);
+    document.to_string()
+}
+
+fn secrets_of(content: &Content) -> BTreeSet<String> {
+    let mut secrets = BTreeSet::new();
+    if let Some(document) = content.text().and_then(|text| text.parse::<DocumentMut>().ok()) {
+        collect(document.as_table(), false, &mut secrets);
+    }
+    secrets
+}
+
+fn is_secret_key(key: &str) -> bool {
+    const WORDS: [&str; 7] = ["password", "auth", "token", "secret", "cookie", "passphrase", "credential"];
+    let key = key.to_ascii_lowercase();
+    WORDS.iter().any(|word| key.contains(word))
+}
+
+fn is_header_key(key: &str) -> bool {
+    matches!(key, "header" | "headers")
+}
+
+fn mask_table(table: &mut dyn TableLike, all: bool, known: &BTreeSet<String>) {
+    for (key, item) in table.iter_mut() {
+        let hidden = all || is_secret_key(&key) && !item.is_table_like();
+        match item {
+            Item::Value(toml_edit::Value::InlineTable(table)) => mask_table(table, all || is_header_key(&key), known),
+            Item::Value(value) if hidden => mask_value(value, known),
+            Item::Table(table) => mask_table(table, all || is_header_key(&key), known),
+            Item::ArrayOfTables(tables) => tables.iter_mut().for_each(|table| mask_table(table, all, known)),
+            _ => {}
+        }
+    }
+}
+
+fn mask_value(value: &mut toml_edit::Value, known: &BTreeSet<String>) {
+    match value {
+        toml_edit::Value::Array(values) => values.iter_mut().for_each(|value| mask_value(value, known)),
+        toml_edit::Value::InlineTable(table) => mask_table(table, true, known),
+        value => {
+            let is_known = known.is_empty() || value.as_str().is_some_and(|text| known.contains(text));
+            let decor = value.decor().clone();
+            *value = if is_known { MASK } else { NEW_MASK }.into();
+            *value.decor_mut() = decor;
+        }
+    }
+}
+
+fn collect(table: &dyn TableLike, all: bool, secrets: &mut BTreeSet<String>) {
+    for (key, item) in table.iter() {
+        let hidden = all || is_secret_key(key);
+        match item {
+            Item::Table(table) => collect(table, all || is_header_key(key), secrets),
+            Item::Value(toml_edit::Value::InlineTable(table)) => collect(table, all || is_header_key(key), secrets),
+            Item::Value(value) if hidden => collect_value(value, secrets),
+            _ => {}
+        }
+    }
+}
+
+fn collect_value(value: &toml_edit::Value, secrets: &mut BTreeSet<String>) {
+    match value {
+        toml_edit::Value::Array(values) => values.iter().for_each(|value| collect_value(value, secrets)),
+        value => secrets.extend(value.as_str().map(str::to_owned)),
+    }
+}
+
+/// For texts that do not parse: whole lines that look like secrets.
+fn mask_lines(text: &str) -> String {
+    text.lines().map(|line| if is_secret_key(line) { format!("{MASK}\n") } else { format!("{line}\n") }).collect()
+}
+
+/// The unified diff of a step.
+#[must_use]
+pub fn diff(step: &Step) -> String {
+    match &step.change {
+        Change::PutFile(file) => file_diff(&step.path, step.before_content.as_ref(), &step.before, Some(file)),
+        Change::RemoveFile if step.before_content.is_some() => file_diff(&step.path, step.before_content.as_ref(), &step.before, None),
+        Change::PlaceDirectory { files, .. } => {
+            files.iter().map(|(name, file)| file_diff(&format!("{}/{name}", step.path), None, &Entry::Absent, Some(file))).collect()
+        }
+        _ => String::new(),
+    }
+}
+
+fn file_diff(path: &str, before: Option<&Content>, entry: &Entry, after: Option<&NewFile>) -> String {
+    let known = before.map(secrets_of).unwrap_or_default();
+    let old = before.map(|content| mask(content, &known)).unwrap_or_default();
+    let new = after.map(|file| mask(&file.content, &known)).unwrap_or_default();
+    let old_name = if *entry == Entry::Absent { "/dev/null" } else { path };
+    let new_name = if after.is_none() { "/dev/null" } else { path };
+    let mut text = TextDiff::from_lines(&old, &new).unified_diff().context_radius(3).header(old_name, new_name).to_string();
+    if let (Some(was), Some(is)) = (entry.attributes(), after.map(|file| &file.attributes))
+        && was.mode != is.mode
+    {
+        let _ = writeln!(text, "mode {:04o} -> {:04o} {path}", was.mode, is.mode);
+    }
+    text
+}
+
+/// The plan for people.
+#[must_use]
+pub fn text(plan: &Plan) -> String {
+    let mut text = String::new();
+    if !plan.refusals.is_empty() {
+        text.push_str("refused:\n");
+        list(&mut text, &plan.refusals);
+    }
+    if plan.steps.is_empty() && plan.refusals.is_empty() {
+        text.push_str("nothing to change\n");
+    }
+    for (number, step) in plan.steps.iter().enumerate() {
+        let _ = writeln!(text, "{:>3}. {} {}  ({})", number + 1, step.verb(), step.path, step.reason);
+    }
+    for step in &plan.steps {
+        text.push_str(&diff(step));
+    }
+    let _ = writeln!(text, "restart: {}", restart_line(plan));
+    if !plan.notices.is_empty() {
+        text.push_str("notices:\n");
+        list(&mut text, &plan.notices);
+    }
+    text
+}
+
+fn restart_line(plan: &Plan) -> String {
+    match &plan.restart {
+        None if plan.awaits_restart => "needed, left to you".into(),
+        None => "no".into(),
+        Some(restart) => {
+            let also = if restart.also_effective.is_empty() {
+                "nothing else".into()
+            } else {
+                format!("\n    {}", restart.also_effective.join("\n    "))
+            };
+            format!("yes, because {}; which also makes effective: {also}", restart.cause.sentence())
+        }
+    }
+}
+
+fn list(text: &mut String, problems: &[Problem]) {
+    for problem in problems {
+        let _ = writeln!(text, "  - {problem}");
+    }
+}
+
+/// The plan for machines: `{"steps": […], "restart": {…} | null, "refusals": […], "notices": […]}`.
+#[must_use]
+pub fn json(plan: &Plan) -> Value {
+    let problem = |problem: &Problem| json!({"code": problem.code, "message": problem.message, "remedy": problem.remedy});
+    json!({
+        "steps": plan.steps.iter().map(step_json).collect::<Vec<_>>(),
+        "restart": plan.restart.as_ref().map(|restart| json!({
+            "cause": restart.cause.code(),
+            "reason": restart.cause.sentence(),
+            "also_effective": restart.also_effective,
+        })),
+        "awaits_restart": plan.awaits_restart,
+        "refusals": plan.refusals.iter().map(problem).collect::<Vec<_>>(),
+        "notices": plan.notices.iter().map(problem).collect::<Vec<_>>(),
+    })
+}
+
+fn step_json(step: &Step) -> Value {
+    json!({
+        "verb": step.verb(),
+        "path": step.path,
+        "reason": step.reason,
+        "before": step.before,
+        "after": step.after(),
+        "diff": diff(step),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITH_SECRETS: &str = r#"
+[host."https://m:5000"]
+  ca = "x.crt"
+  [host."https://m:5000".header]
+    Authorization = ["Basic c2VjcmV0"]
+    X-Api-Key = "hidden-too"
+[plugins."io.containerd.grpc.v1.cri".registry.configs."m".auth]
+  username = "user"
+  password = "pa55w0rd"
+"#;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let text = masked(&WITH_SECRETS.into());
+        for secret in ["c2VjcmV0", "hidden-too", "pa55w0rd"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        assert!(text.contains("x.crt") && text.contains("user"), "{text}");
+    }
+
+    #[test]
+    fn a_rotated_secret_shows_as_a_change_without_a_secret() {
+        let before = Content::from(WITH_SECRETS);
+        let after = Content::from(WITH_SECRETS.replace("pa55w0rd", "other"));
+        let known = secrets_of(&before);
+        let text = mask(&after, &known);
+        assert!(text.contains(NEW_MASK) && text.contains(MASK) && !text.contains("other"), "{text}");
+    }
+
+    #[test]
+    fn a_text_that_does_not_parse_shows_no_secret_line() {
+        assert!(!masked(&"password = \"x\"\n[broken".into()).contains("\"x\""));
+    }
+}

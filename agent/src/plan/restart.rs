@@ -1,0 +1,131 @@
+//! Whether containerd has to be restarted. The table: host directories never (containerd reads them at every pull); config.toml only when the
+//! registry settings in effect differ from those the running process was started with.
+
+use crate::{
+    observed::{Fact, Observed},
+    spec::{names::Digest, problem::Problem},
+};
+
+/// Why containerd is restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The registry settings in config.toml change.
+    SettingsChange,
+    /// They are on disk, but the running containerd was started before them.
+    NotLoaded,
+}
+
+impl Cause {
+    /// The stable word.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::SettingsChange => "registry-settings-change",
+            Self::NotLoaded => "not-loaded",
+        }
+    }
+
+    /// The sentence.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::SettingsChange => "containerd reads the registry settings of its config file only when it starts",
+            Self::NotLoaded => "the running containerd was started before its config file had these registry settings",
+        }
+    }
+}
+
+/// A restart, its reason and what else it would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// Why.
+    pub cause: Cause,
+    /// What else becomes effective with it, a sentence each.
+    pub also_effective: Vec<String>,
+}
+
+/// What is known of the running process and what it is to have.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Digest of the registry settings after the steps.
+    pub after: Digest,
+    /// Digest of those on disk now.
+    pub on_disk: Digest,
+    /// Whether anything of ours is to be in effect afterwards.
+    pub wants_hosts_dir: bool,
+}
+
+/// Decides.
+#[must_use]
+pub fn decide(observed: &Observed, question: &Question) -> Option<Restart> {
+    let process = observed.containerd.process.known()?;
+    let loaded = observed.record.loaded.as_ref().filter(|loaded| loaded.process == *process).map(|loaded| &loaded.settings);
+    let started_after_edit = observed.config.changed_ms() < process.started_ms;
+    let loaded = loaded.or_else(|| started_after_edit.then_some(&question.on_disk));
+    let cause = match loaded {
+        Some(loaded) if *loaded == question.after => return None,
+        Some(_) if question.after == question.on_disk => Cause::NotLoaded,
+        Some(_) => Cause::SettingsChange,
+        None if question.after != question.on_disk => Cause::SettingsChange,
+        None if question.wants_hosts_dir && observed.live_read.known() == Some(&true) => return None,
+        None => Cause::NotLoaded,
+    };
+    Some(Restart { cause, also_effective: also_effective(observed, process.started_ms) })
+}
+
+fn also_effective(observed: &Observed, started_ms: i64) -> Vec<String> {
+    let containerd = &observed.containerd;
+    let mut sentences = Vec::new();
+    if let (Some(running), Some(installed)) = (containerd.running.known(), containerd.installed.known())
+        && running.as_str().trim_start_matches('v') != installed.as_str().trim_start_matches('v')
+    {
+        sentences.push(format!("containerd {installed} is installed, {running} is running: the restart starts {installed}"));
+    }
+    let config = &observed.config;
+    let newer = std::iter::once(&config.root).chain(&config.imports).filter(|file| file.text.is_some() && file.changed_ms > started_ms);
+    sentences.extend(newer.map(|file| format!("{} was changed after containerd was started", file.path)));
+    if containerd.unit.known().is_some_and(|unit| unit.needs_daemon_reload) {
+        sentences.push("the unit's files changed since systemd read them; without \"systemctl daemon-reload\" the restart uses the old ones".into());
+    }
+    sentences
+}
+
+/// Why a restart may not be done now. An undo is never refused.
+#[must_use]
+pub fn refusals(observed: &Observed) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    match &observed.containerd.unit {
+        Fact::Known(unit) => problems.extend(unit_refusal(unit)),
+        Fact::Unknown(reason) => problems.push(Problem::new(
+            "restart.unit-unknown",
+            format!("containerd has to be restarted, but its unit cannot be asked: {reason}"),
+            "name the unit in [containerd] unit, or set [restart] driver",
+        )),
+    }
+    if let Some(reason) = observed.restart.as_ref().and_then(|facts| facts.inotify_head_room.unknown_because()) {
+        problems.push(Problem::new(
+            "restart.inotify",
+            format!("inotify instances are nearly used up ({reason}); containerd would come back without its CRI"),
+            "raise it with \"sysctl fs.inotify.max_user_instances=1024\", then apply again",
+        ));
+    }
+    problems
+}
+
+fn unit_refusal(unit: &crate::observed::Unit) -> Option<Problem> {
+    if unit.load_state != "loaded" {
+        return Some(Problem::new(
+            "restart.unit-unknown",
+            format!("systemd knows no unit {} ({})", unit.name, unit.load_state),
+            "name containerd's unit in [containerd] unit, or set [restart] driver",
+        ));
+    }
+    if unit.kill_mode != "process" {
+        return Some(Problem::new(
+            "restart.kill-mode",
+            format!("{} has KillMode={}: a restart would kill every container of the node", unit.name, unit.kill_mode),
+            format!("set KillMode=process with \"systemctl edit {}\", then apply again", unit.name),
+        ));
+    }
+    None
+}

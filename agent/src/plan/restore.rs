@@ -1,0 +1,106 @@
+//! The way back: the node as it was found. What somebody else changed since stays.
+
+use std::collections::BTreeMap;
+
+use super::{
+    After, Plan, Policy,
+    directories::Directories,
+    step::{Change, NewFile, Step},
+};
+use crate::{
+    observed::{
+        Observed,
+        entry::{Attributes, Content, Entry},
+    },
+    render::config_toml,
+    spec::problem::Problem,
+};
+
+/// Plans the way to the node as it was found.
+#[must_use]
+pub fn restore(observed: &Observed, policy: &Policy) -> Plan {
+    let mut notices = Vec::new();
+    let config = match config_step(observed, &mut notices) {
+        Ok(step) => step,
+        Err(refusal) => return Plan { refusals: vec![refusal], ..Plan::default() },
+    };
+    let mut steps: Vec<Step> = config.into_iter().collect();
+    let mut directories = Directories::new(observed, &policy.hosts_dir);
+    directories.give_back_all();
+    let (given_back, _) = directories.finish();
+    steps.extend(given_back);
+    steps.extend(empty_directories(observed, policy, &steps));
+    super::finish(observed, policy, steps, After::default(), notices, false)
+}
+
+fn config_step(observed: &Observed, notices: &mut Vec<Problem>) -> Result<Option<Step>, Problem> {
+    let path = &observed.config.root.path;
+    let record = &observed.record;
+    let (Some(owned), Some(original)) = (record.owned.get(path), record.originals.get(path)) else { return Ok(None) };
+    let current = &observed.config.entry;
+    let is_untouched = current.digest() == owned.digest() || *current == Entry::Absent;
+    let change = match (original, observed.originals.get(path)) {
+        (Entry::File(state), Some(content)) if is_untouched => {
+            Change::PutFile(NewFile { content: content.clone(), attributes: state.attributes.clone() })
+        }
+        (Entry::Absent, _) if *current == Entry::Absent => return Ok(None),
+        (Entry::Absent, _) if is_untouched => Change::RemoveFile,
+        (Entry::File(_), None) => return Err(lost_original(path)),
+        (_, content) => {
+            notices.push(Problem::new("restore.edited", format!("{path} was edited since; only the registry keys go back, the edit stays"), ""));
+            merged(observed, content)?
+        }
+    };
+    if let Change::PutFile(file) = &change
+        && *current == Entry::File(file.state())
+    {
+        return Ok(None);
+    }
+    Ok(Some(Step {
+        path: path.clone(),
+        before: current.clone(),
+        before_content: observed.config.root.text.clone(),
+        change,
+        reason: "as it was found".into(),
+    }))
+}
+
+fn merged(observed: &Observed, original: Option<&Content>) -> Result<Change, Problem> {
+    let path = &observed.config.root.path;
+    let text = observed.config.root.text.as_ref().and_then(Content::text).unwrap_or_default();
+    let merged = config_toml::give_back(path, text, original.and_then(Content::text), &observed.record.config_logins)?;
+    let now = observed.config.entry.attributes().cloned().unwrap_or_else(|| Attributes::root(0o644));
+    let original = observed.record.originals.get(path).and_then(Entry::attributes);
+    let mode = original.filter(|_| !observed.record.config_logins.is_empty()).map_or(now.mode, |original| original.mode);
+    Ok(Change::PutFile(NewFile { content: merged.into(), attributes: Attributes { mode, ..now } }))
+}
+
+fn lost_original(path: &str) -> Problem {
+    Problem::new(
+        "restore.original-lost",
+        format!("the original of {path} is no longer in the state directory"),
+        "put it back from a backup, or take the registry keys out of it by hand and remove the state directory",
+    )
+}
+
+/// Directories we made that hold nothing but what goes now.
+fn empty_directories(observed: &Observed, policy: &Policy, steps: &[Step]) -> Vec<Step> {
+    let removed: Vec<&str> = steps.iter().filter(|step| step.after() == Entry::Absent).map(|step| step.path.as_str()).collect();
+    let originals = &observed.record.originals;
+    let made = |path: &str| originals.get(path) == Some(&Entry::Absent);
+    let hosts_dir = policy.hosts_dir.as_str();
+    let mut result = Vec::new();
+    let entries = observed.hosts_dir.iter().flatten();
+    let is_empty = entries.map(|(name, _)| format!("{hosts_dir}/{name}")).all(|path| removed.contains(&path.as_str()));
+    if observed.hosts_dir.is_some() && made(hosts_dir) && is_empty {
+        let attributes = Attributes::root(0o755);
+        result.push(Step {
+            path: hosts_dir.to_owned(),
+            before: Entry::Directory { attributes, files: BTreeMap::new(), others: Vec::new() },
+            before_content: None,
+            change: Change::RemoveDirectory,
+            reason: "was not there before".into(),
+        });
+    }
+    result
+}

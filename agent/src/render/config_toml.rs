@@ -1,0 +1,383 @@
+//! Edits config.toml: only the registry keys, every other byte stays.
+//!
+//! toml_edit keeps comments and order but normalises line ends; so its result is laid over the original line by line, and lines that did not
+//! change keep their bytes. Then the result is parsed again and held against the original without the owned keys: a difference is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
+use toml_edit::{DocumentMut, Item, Table, TableLike, value};
+
+use crate::{
+    observed::effective::{ConfigText, canonical, prune},
+    spec::{inputs::Login, problem::Problem},
+};
+
+/// What the owned keys are to be.
+#[derive(Debug, Default)]
+pub struct Goal<'a> {
+    /// `config_path`.
+    pub config_path: &'a str,
+    /// Logins that this containerd can only learn here, by host.
+    pub logins: BTreeMap<&'a str, &'a Login>,
+    /// Hosts whose login was put here by us before.
+    pub former_logins: BTreeSet<&'a str>,
+    /// `configs.*.tls` is taken out too (1.x refuses it beside `config_path`).
+    pub without_tls: bool,
+}
+
+/// The config text that reaches the goal. An absent file becomes a minimal one.
+///
+/// # Errors
+/// When the text does not parse, or would change anywhere else than in the owned keys.
+pub fn edit(path: &str, text: Option<&str>, original: Option<&str>, goal: &Goal<'_>) -> Result<String, Problem> {
+    let text = text.unwrap_or("version = 2\n");
+    let config = ConfigText::parse(path, Some(text))?;
+    let plugin = config.registry_plugin();
+    let original = original.map(|original| ConfigText::parse(path, Some(original))).transpose()?;
+    let mut document = config.document.clone();
+    set_goal(&mut document, plugin, goal, original.as_ref());
+    let owned = Owned { plugin, logins: goal.logins.keys().chain(&goal.former_logins).map(|host| (*host).to_owned()).collect(), tls: goal.without_tls };
+    finish(path, text, &config.document, &document, &owned)
+}
+
+/// The config text with the owned keys as they were in `original`, and everything else as it is in `text`.
+///
+/// # Errors
+/// When one of the texts does not parse, or the result would change anywhere else.
+pub fn give_back(path: &str, text: &str, original: Option<&str>, logins: &BTreeSet<String>) -> Result<String, Problem> {
+    let config = ConfigText::parse(path, Some(text))?;
+    let plugin = config.registry_plugin();
+    let original = ConfigText::parse(path, Some(original.unwrap_or("version = 2\n")))?;
+    let mut document = config.document.clone();
+    let before = original.plugin(original.registry_plugin()).and_then(|plugin| plugin.get("registry")).and_then(Item::as_table_like);
+    let registry = registry_table(&mut document, plugin);
+    for key in ["config_path", "mirrors"] {
+        put_back(registry, key, before.and_then(|before| before.get(key)));
+    }
+    for host in logins {
+        let auth = before.and_then(|before| before.get("configs")?.get(host)?.get("auth"));
+        set_in_config(registry, host, "auth", auth.cloned());
+    }
+    let tls: Vec<_> = before.and_then(|before| before.get("configs")?.as_table_like()).into_iter().flat_map(TableLike::iter).collect();
+    for (host, config) in tls {
+        if let Some(tls) = config.get("tls") {
+            set_in_config(registry, host, "tls", Some(tls.clone()));
+        }
+    }
+    drop_empty(&mut document, plugin);
+    finish(path, text, &config.document, &document, &Owned { plugin, logins: logins.clone(), tls: true })
+}
+
+fn put_back(registry: &mut dyn TableLike, key: &str, before: Option<&Item>) {
+    match before {
+        Some(item) => {
+            registry.insert(key, item.clone());
+        }
+        None => {
+            registry.remove(key);
+        }
+    }
+}
+
+fn set_goal(document: &mut DocumentMut, plugin: &str, goal: &Goal<'_>, original: Option<&ConfigText>) {
+    let registry = registry_table(document, plugin);
+    registry.remove("mirrors");
+    set_value(registry, "config_path", goal.config_path);
+    if goal.without_tls {
+        let hosts: Vec<String> = config_hosts(registry);
+        hosts.iter().for_each(|host| set_in_config(registry, host, "tls", None));
+    }
+    for host in &goal.former_logins {
+        if !goal.logins.contains_key(host) {
+            let before = original.and_then(|original| {
+                original.plugin(original.registry_plugin())?.get("registry")?.get("configs")?.get(host)?.get("auth").cloned()
+            });
+            set_in_config(registry, host, "auth", before);
+        }
+    }
+    for (host, login) in &goal.logins {
+        let mut auth = Table::new();
+        auth.insert("username", value(login.username.clone()));
+        auth.insert("password", value(login.password.expose_secret()));
+        set_in_config(registry, host, "auth", Some(Item::Table(auth)));
+    }
+}
+
+fn config_hosts(registry: &dyn TableLike) -> Vec<String> {
+    let configs = registry.get("configs").and_then(Item::as_table_like);
+    configs.into_iter().flat_map(TableLike::iter).map(|(host, _)| host.to_owned()).collect()
+}
+
+/// Sets or takes away `configs."HOST".KEY`, and what is empty then.
+fn set_in_config(registry: &mut dyn TableLike, host: &str, key: &str, item: Option<Item>) {
+    let had_configs = registry.contains_key("configs");
+    match item {
+        Some(item) => {
+            let configs = subtable(registry, "configs", true);
+            let config = subtable(configs, host, true);
+            if !config.get(key).is_some_and(|there| same(there, &item)) {
+                config.insert(key, item);
+            }
+        }
+        None if had_configs => {
+            let configs = subtable(registry, "configs", true);
+            if let Some(config) = configs.get_mut(host).and_then(Item::as_table_like_mut) {
+                config.remove(key);
+                if config.is_empty() {
+                    configs.remove(host);
+                }
+            }
+            if configs.is_empty() {
+                registry.remove("configs");
+            }
+        }
+        None => {}
+    }
+}
+
+fn same(one: &Item, other: &Item) -> bool {
+    match (one.as_table_like(), other.as_table_like()) {
+        (Some(one), Some(other)) => canonical(one) == canonical(other),
+        _ => false,
+    }
+}
+
+/// Sets a string and keeps the spaces and the comment of its line.
+fn set_value(table: &mut dyn TableLike, key: &str, text: &str) {
+    match table.get_mut(key).and_then(Item::as_value_mut) {
+        Some(there) if there.as_str() == Some(text) => {}
+        Some(there) => {
+            let decor = there.decor().clone();
+            *there = text.into();
+            *there.decor_mut() = decor;
+        }
+        None => {
+            table.insert(key, value(text));
+        }
+    }
+}
+
+fn registry_table<'a>(document: &'a mut DocumentMut, plugin: &str) -> &'a mut dyn TableLike {
+    let root: &mut dyn TableLike = document.as_table_mut();
+    let plugins = subtable(root, "plugins", true);
+    let plugin = subtable(plugins, plugin, true);
+    subtable(plugin, "registry", false)
+}
+
+/// A table below a table; a missing one is made with a header of its own (or none, when `implicit`), indented like its neighbours.
+fn subtable<'a>(parent: &'a mut dyn TableLike, key: &str, implicit: bool) -> &'a mut dyn TableLike {
+    if parent.get(key).and_then(Item::as_table_like).is_none() {
+        let mut table = Table::new();
+        table.set_implicit(implicit);
+        if let Some(prefix) = header_prefix(parent) {
+            table.decor_mut().set_prefix(prefix);
+        }
+        parent.insert(key, Item::Table(table));
+    }
+    // The item was made a table two lines above where it was none.
+    match parent.get_mut(key).and_then(Item::as_table_like_mut) {
+        Some(table) => table,
+        None => unreachable!("a table was just inserted"),
+    }
+}
+
+/// The indentation of the first table below `parent`.
+fn header_prefix(parent: &dyn TableLike) -> Option<String> {
+    let neighbour = parent.iter().find_map(|(_, item)| item.as_table().filter(|table| !table.is_implicit() && !table.is_dotted()))?;
+    let prefix = neighbour.decor().prefix()?.as_str()?;
+    Some(prefix.rsplit('\n').next()?.to_owned())
+}
+
+fn drop_empty(document: &mut DocumentMut, plugin: &str) {
+    let Some(plugins) = document.get_mut("plugins").and_then(Item::as_table_like_mut) else { return };
+    let Some(table) = plugins.get_mut(plugin).and_then(Item::as_table_like_mut) else { return };
+    if table.get("registry").and_then(Item::as_table_like).is_some_and(TableLike::is_empty) {
+        table.remove("registry");
+    }
+}
+
+/// The keys that may differ between the original and what we write.
+struct Owned {
+    plugin: &'static str,
+    logins: BTreeSet<String>,
+    tls: bool,
+}
+
+fn finish(path: &str, text: &str, before: &DocumentMut, after: &DocumentMut, owned: &Owned) -> Result<String, Problem> {
+    let edited = after.to_string();
+    let result = [true, false]
+        .into_iter()
+        .map(|keep_comments| lay_over(text, &edited, keep_comments))
+        .find(|result| ConfigText::parse(path, Some(result)).is_ok_and(|parsed| canonical(parsed.document.as_table()) == canonical(after.as_table())))
+        .ok_or_else(|| foreign_change(path))?;
+    if foreign(before, owned) == foreign(after, owned) { Ok(result) } else { Err(foreign_change(path)) }
+}
+
+fn foreign_change(path: &str) -> Problem {
+    Problem::new(
+        "config.foreign-change",
+        format!("{path} is written in a way in which the registry keys cannot be changed without changing others"),
+        "write its registry settings as tables with headers of their own, e.g. [plugins.\"io.containerd.grpc.v1.cri\".registry]",
+    )
+}
+
+/// Everything but the owned keys.
+fn foreign(document: &DocumentMut, owned: &Owned) -> Value {
+    let mut all = canonical(document.as_table());
+    if let Some(registry) = all.pointer_mut(&format!("/plugins/{}/registry", owned.plugin)).and_then(Value::as_object_mut) {
+        registry.remove("config_path");
+        registry.remove("mirrors");
+        for (host, config) in registry.get_mut("configs").and_then(Value::as_object_mut).into_iter().flatten() {
+            let Some(config) = config.as_object_mut() else { continue };
+            if owned.tls {
+                config.remove("tls");
+            }
+            if owned.logins.contains(host) {
+                config.remove("auth");
+            }
+        }
+    }
+    prune(&mut all);
+    all
+}
+
+/// The edited text with the bytes of every line that did not change; taken-out lines that are comments stay when `keep_comments`.
+fn lay_over(original: &str, edited: &str, keep_comments: bool) -> String {
+    let line_end = if original.contains("\r\n") { "\r\n" } else { "\n" };
+    let plain: Vec<&str> = original.split_inclusive('\n').map(|line| line.trim_end_matches(['\r', '\n']).trim_start_matches('\u{feff}')).collect();
+    let bytes: Vec<&str> = original.split_inclusive('\n').collect();
+    let new: Vec<&str> = edited.lines().collect();
+    let mut result = String::with_capacity(edited.len() + 64);
+    for change in TextDiff::from_slices(&plain, &new).iter_all_changes() {
+        match (change.tag(), change.old_index()) {
+            (ChangeTag::Equal, Some(index)) => push_line(&mut result, bytes[index], line_end),
+            (ChangeTag::Delete, Some(index)) if keep_comments && plain[index].trim_start().starts_with('#') => {
+                push_line(&mut result, bytes[index], line_end);
+            }
+            (ChangeTag::Insert, _) => {
+                push_line(&mut result, change.value(), line_end);
+                result.push_str(line_end);
+            }
+            _ => {}
+        }
+    }
+    result
+}
+
+fn push_line(result: &mut String, line: &str, line_end: &str) {
+    if !result.is_empty() && !result.ends_with('\n') {
+        result.push_str(line_end);
+    }
+    result.push_str(line);
+}
+
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STOCK: &str = include_str!("../../../tests/cases/config/stock/before.toml");
+
+    fn goal() -> Goal<'static> {
+        Goal { config_path: "/etc/containerd/certs.d", without_tls: true, ..Goal::default() }
+    }
+
+    #[test]
+    fn a_second_edit_changes_nothing() {
+        let once = edit("config.toml", Some(STOCK), None, &goal()).unwrap();
+        assert_eq!(edit("config.toml", Some(&once), None, &goal()).unwrap(), once);
+    }
+
+    #[test]
+    fn an_absent_file_becomes_a_minimal_one() {
+        insta_like(
+            &edit("config.toml", None, None, &goal()).unwrap(),
+            "version = 2\n\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n",
+        );
+    }
+
+    fn insta_like(found: &str, expected: &str) {
+        assert_eq!(found, expected, "\n--- found ---\n{found}\n--- expected ---\n{expected}");
+    }
+
+    #[test]
+    fn giving_back_after_a_foreign_edit_keeps_that_edit() {
+        let original = "version = 2\n# mine\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"gcr.io\"]\n  endpoint = [\"http://m\"]\n";
+        let ours = edit("c", Some(original), None, &goal()).unwrap();
+        let edited = format!("{ours}\n[debug]\nlevel = \"info\"\n");
+        let back = give_back("c", &edited, Some(original), &BTreeSet::new()).unwrap();
+        assert!(back.contains("[debug]\nlevel = \"info\"\n") && back.contains("http://m") && !back.contains("config_path"), "{back}");
+    }
+
+    /// Lines a person might have in config.toml, none of them ours.
+    fn foreign_line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just(String::new()),
+            Just("   ".to_owned()),
+            "# [a-z \\[\\]=]{0,20}".prop_map(|line| line),
+            "  # [a-z]{0,9}".prop_map(|line| line),
+            "[a-z]{1,8}".prop_map(|key| format!("k{key}_{} = \"x\" # {key}", key.len())),
+        ]
+    }
+
+    fn config() -> impl Strategy<Value = String> {
+        let lines = || prop::collection::vec(foreign_line(), 0..4);
+        let tables = prop::sample::subsequence(
+            vec![
+                "[grpc]\n  address = \"/run/x.sock\"",
+                "[plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = \"p\"  # pause",
+                "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\n\tSystemdCgroup = true",
+                "[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = '' # empty",
+                "[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\n  # which\n  endpoint = [ \"https://a\",\n \"https://b\" ]",
+                "[plugins.\"io.containerd.grpc.v1.cri\".registry.configs.\"a\".tls]\n  ca_file = \"/ca\"",
+                "[plugins.\"nvidia\"]\nx = {a = 1}",
+            ],
+            0..=7,
+        );
+        (lines(), prop::collection::vec(lines(), 7), tables, any::<bool>(), any::<bool>()).prop_map(|(top, between, tables, crlf, ends)| {
+            let mut seen = BTreeSet::new();
+            let mut text = String::from("version = 2\n");
+            let mut add = |text: &mut String, lines: &[String], scope: usize| {
+                for line in lines {
+                    let key = line.split(' ').next().unwrap_or_default().to_owned();
+                    if !line.starts_with('k') || seen.insert((scope, key)) {
+                        text.push_str(line);
+                        text.push('\n');
+                    }
+                }
+            };
+            add(&mut text, &top, 0);
+            for (scope, (table, lines)) in tables.iter().zip(&between).enumerate() {
+                text.push_str(table);
+                text.push('\n');
+                if !table.contains("mirrors") && !table.contains(".tls") {
+                    add(&mut text, lines, scope + 1);
+                }
+            }
+            if !ends {
+                text.truncate(text.trim_end_matches('\n').len());
+            }
+            if crlf { text.replace('\n', "\r\n") } else { text }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn only_owned_keys_change(text in config()) {
+            let edited = edit("c", Some(&text), None, &goal()).unwrap();
+            let kept: Vec<&str> = text.split_inclusive('\n').filter(|line| line.trim_start().starts_with('#') || line.contains("SystemdCgroup") || line.starts_with('k')).collect();
+            let mut lines = edited.split_inclusive('\n');
+            for line in kept {
+                prop_assert!(lines.any(|there| there.trim_end() == line.trim_end()), "{line:?} is gone or moved from\n{text}\nto\n{edited}");
+            }
+            prop_assert_eq!(&edit("c", Some(&edited), None, &goal()).unwrap(), &edited);
+        }
+    }
+}

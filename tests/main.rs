@@ -1,0 +1,10 @@
+//! What crosses modules or processes: real containerd of three generations, real registries, real systemd, under the shipped unit.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "tests look at the node from outside"
+)]
+
+mod harness;
