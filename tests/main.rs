@@ -7,4 +7,5 @@
     reason = "tests look at the node from outside"
 )]
 
+mod cases_spec;
 mod harness;

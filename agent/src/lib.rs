@@ -2,10 +2,23 @@
 //!
 //! The modules in the order in which a change flows through them.
 
-pub mod apply;
 pub mod config;
-pub mod host;
-pub mod observed;
-pub mod plan;
-pub mod render;
+pub mod exit;
+
 pub mod spec;
+
+pub mod observed;
+
+pub mod render;
+
+pub mod plan;
+
+pub mod status;
+
+pub mod host;
+
+pub mod apply;
+
+pub mod diagnose;
+
+pub mod reconcile;

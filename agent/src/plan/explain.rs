@@ -1,8 +1,8 @@
-//! A plan as people and machines read it: text, unified diff, JSON. Secrets are masked, ours and other people's.
+//! A plan as people and machines read it: text, unified diff, view. Secrets are masked, ours and other people's.
 
 use std::{collections::BTreeSet, fmt::Write};
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 use toml_edit::{DocumentMut, Item, TableLike};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     observed::entry::{Content, Entry},
-    spec::problem::Problem,
+    spec::problem::{Problem, ProblemView},
 };
 
 const MASK: &str = "(secret)";
@@ -177,32 +177,89 @@ fn list(text: &mut String, problems: &[Problem]) {
     }
 }
 
-/// The plan for machines: `{"steps": […], "restart": {…} | null, "refusals": […], "notices": […]}`.
-#[must_use]
-pub fn json(plan: &Plan) -> Value {
-    let problem = |problem: &Problem| json!({"code": problem.code, "message": problem.message, "remedy": problem.remedy});
-    json!({
-        "steps": plan.steps.iter().map(step_json).collect::<Vec<_>>(),
-        "restart": plan.restart.as_ref().map(|restart| json!({
-            "cause": restart.cause.code(),
-            "reason": restart.cause.sentence(),
-            "also_effective": restart.also_effective,
-        })),
-        "awaits_restart": plan.awaits_restart,
-        "refusals": plan.refusals.iter().map(problem).collect::<Vec<_>>(),
-        "notices": plan.notices.iter().map(problem).collect::<Vec<_>>(),
-    })
+/// One step as it is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// `put-file`, `remove-file`, `place-directory`, `remove-directory` or `symlink`.
+    pub kind: String,
+    /// Absolute path.
+    pub path: String,
+    /// Why, a phrase.
+    pub reason: String,
+    /// Digest that is expected there; empty: nothing.
+    pub before_digest: String,
+    /// Digest that is left there; empty: nothing, or no file.
+    pub after_digest: String,
+    /// Permission bits afterwards; 0: nothing.
+    pub mode: u32,
+    /// Unified diff, secrets masked.
+    pub diff: String,
 }
 
-fn step_json(step: &Step) -> Value {
-    json!({
-        "verb": step.verb(),
-        "path": step.path,
-        "reason": step.reason,
-        "before": step.before,
-        "after": step.after(),
-        "diff": diff(step),
-    })
+/// A restart as it is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartView {
+    /// The stable word.
+    pub cause: String,
+    /// The sentence.
+    pub reason: String,
+    /// What else becomes effective, a sentence each.
+    pub also_effective: Vec<String>,
+}
+
+/// A plan as it is shown: no bytes, no secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanView {
+    /// The steps, in order.
+    pub steps: Vec<StepView>,
+    /// Absent when containerd is not restarted.
+    pub restart: Option<RestartView>,
+    /// Things to know that stop nothing.
+    pub notices: Vec<ProblemView>,
+    /// Problems for which it may not be applied.
+    pub refusals: Vec<ProblemView>,
+    /// For people.
+    pub text: String,
+    /// Digest of spec and inputs it leads to; empty for a restore.
+    pub spec_digest: String,
+}
+
+/// What is shown of a plan.
+#[must_use]
+pub fn view(plan: &Plan) -> PlanView {
+    PlanView {
+        steps: plan.steps.iter().map(step_view).collect(),
+        restart: plan.restart.as_ref().map(|restart| RestartView {
+            cause: restart.cause.code().into(),
+            reason: restart.cause.sentence().into(),
+            also_effective: restart.also_effective.clone(),
+        }),
+        notices: plan.notices.iter().map(ProblemView::from).collect(),
+        refusals: plan.refusals.iter().map(ProblemView::from).collect(),
+        text: text(plan),
+        spec_digest: plan.spec_digest.map(|digest| digest.to_string()).unwrap_or_default(),
+    }
+}
+
+fn step_view(step: &Step) -> StepView {
+    let kind = match &step.change {
+        Change::PutFile(_) => "put-file",
+        Change::RemoveFile => "remove-file",
+        Change::PlaceDirectory { .. } => "place-directory",
+        Change::RemoveDirectory => "remove-directory",
+        Change::Symlink { .. } => "symlink",
+    };
+    let digest = |entry: &Entry| entry.digest().map(ToString::to_string).unwrap_or_default();
+    let after = step.after();
+    StepView {
+        kind: kind.into(),
+        path: step.path.clone(),
+        reason: step.reason.clone(),
+        before_digest: digest(&step.before),
+        after_digest: digest(&after),
+        mode: after.attributes().map_or(0, |attributes| attributes.mode),
+        diff: diff(step),
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ codes! {
     KEY_KIND = "spec.key.kind";
     /// A list where a text belongs, and the like.
     VALUE_KIND = "spec.value.kind";
-    /// A key without a value, or a value with a YAML tag.
+    /// No value where one is needed.
     VALUE_MISSING = "spec.value.missing";
     /// A YAML tag, which would change what the value is.
     VALUE_TAG = "spec.value.tag";

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use serde::{Deserialize, Serialize};
+
 /// A place in a text. Lines and columns count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
@@ -63,5 +65,52 @@ impl fmt::Display for Problem {
             write!(f, "; {}", self.remedy)?;
         }
         write!(f, " [{}]", self.code)
+    }
+}
+
+/// A [`Problem`] on its way to a person or a machine: every field present.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemView {
+    /// Stable word.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do; may be empty.
+    pub remedy: String,
+    /// The file it is in; empty: in none.
+    pub file: String,
+    /// From 1; 0: unknown.
+    pub line: u32,
+    /// From 1; 0: unknown.
+    pub column: u32,
+    /// Field path; empty: none.
+    pub field: String,
+}
+
+impl From<&Problem> for ProblemView {
+    fn from(problem: &Problem) -> Self {
+        let at = problem.at.as_ref();
+        Self {
+            code: problem.code.to_string(),
+            message: problem.message.clone(),
+            remedy: problem.remedy.clone(),
+            file: at.map(|at| at.file.clone()).unwrap_or_default(),
+            line: at.map_or(0, |at| at.line),
+            column: at.map_or(0, |at| at.column),
+            field: problem.field.clone(),
+        }
+    }
+}
+
+impl From<&ProblemView> for Problem {
+    fn from(view: &ProblemView) -> Self {
+        let at = (!view.file.is_empty()).then(|| Location { file: view.file.clone(), line: view.line, column: view.column });
+        Self { code: view.code.clone().into(), message: view.message.clone(), remedy: view.remedy.clone(), at, field: view.field.clone() }
+    }
+}
+
+impl fmt::Display for ProblemView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Problem::from(self).fmt(f)
     }
 }

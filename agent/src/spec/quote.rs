@@ -3,30 +3,34 @@
 /// How many characters of a foreign text a message repeats.
 const SHOWN: usize = 80;
 
-/// The text in double quotes, control characters escaped, cut when it is long.
+/// The text in double quotes, cut when it is long; quotes, backslashes and what a terminal would act on are escaped.
 #[must_use]
 pub fn quoted(text: &str) -> String {
-    format!("\"{}\"", plain(text))
+    format!("\"{}\"", cut(text, |character| is_unsafe(character) || matches!(character, '"' | '\\')))
 }
 
-/// The text without quotes around it, otherwise like [`quoted`].
+/// The text without quotes around it, cut when it is long; only what a terminal would act on is escaped.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN).flat_map(escaped).collect();
+    cut(text, is_unsafe)
+}
+
+fn cut(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    let mut shown = String::new();
+    for character in text.chars().take(SHOWN) {
+        if is_escaped(character) { shown.extend(character.escape_default()) } else { shown.push(character) }
+    }
     if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
     shown
 }
 
-/// Quotes and what a terminal would act on are escaped; every other character is itself.
-fn escaped(character: char) -> impl Iterator<Item = char> {
-    let is_plain = character == '\'' || (!character.is_control() && character != '"' && character != '\\' && !is_invisible(character));
-    let escape = (!is_plain).then(|| character.escape_default());
-    is_plain.then_some(character).into_iter().chain(escape.into_iter().flatten())
+/// Control characters, and those that change how their neighbours are shown or are not shown at all.
+fn is_unsafe(character: char) -> bool {
+    character.is_control() || is_invisible(character)
 }
 
-/// Characters that change how their neighbours are shown, or are not shown at all.
 fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -155,7 +155,7 @@ impl Entry {
             Value::Null => (Some(Rc::from("")), true),
             _ => (None, false),
         };
-        Self { at: key.at, key: text, value, is_merged: false, is_plain }
+        Self { at: key.at, key: text, value, is_plain }
     }
 }
 

@@ -25,8 +25,9 @@ fn is_merge(entry: &Entry) -> bool {
 fn add(source: &Node, at: Mark, entries: &mut Vec<Entry>, known: &mut HashSet<Rc<str>>) -> Result<(), Fault> {
     match &source.value {
         Value::Mapping(more) => {
-            let new = more.iter().filter(|entry| entry.key.as_ref().is_none_or(|key| known.insert(key.clone())));
-            entries.extend(new.map(|entry| Entry { is_merged: true, ..entry.clone() }));
+            let new: Vec<Entry> = more.iter().filter(|entry| entry.key.as_ref().is_none_or(|key| !known.contains(key))).cloned().collect();
+            known.extend(new.iter().filter_map(|entry| entry.key.clone()));
+            entries.extend(new);
             Ok(())
         }
         Value::Sequence(sources) if sources.iter().all(|one| matches!(one.value, Value::Mapping(_))) => {

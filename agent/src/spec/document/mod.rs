@@ -79,8 +79,6 @@ pub struct Entry {
     pub key: Option<Rc<str>>,
     /// The value.
     pub value: Node,
-    /// Whether it came through a merge key (`<<`).
-    pub is_merged: bool,
     /// Whether the key stands without quotes.
     is_plain: bool,
 }

@@ -9,6 +9,10 @@ use super::{
 
 /// What every block begins with.
 const BEGIN: &str = "-----BEGIN ";
+/// What every block ends with.
+const END: &str = "-----END ";
+/// What `openssl ecparam -genkey` writes in front of a key; every TLS library skips it.
+const EC_PARAMETERS: &str = "-----BEGIN EC PARAMETERS-----";
 /// How DER begins that holds a certificate or a key: a SEQUENCE of some length.
 const DER_SEQUENCE: u8 = 0x30;
 
@@ -23,9 +27,12 @@ pub(super) fn blocks<'a>(bytes: &'a [u8], wanted: &str) -> Result<(&'a str, Vec<
         return Err(Problem::new(codes::PEM_DER, format!("this is DER, {wanted} in PEM form is needed"), remedy));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| none(wanted))?;
-    let begun = text.lines().filter(|line| line.starts_with(BEGIN)).count();
+    let begun = text.lines().filter(|line| line.starts_with(BEGIN) && !line.starts_with(EC_PARAMETERS)).count();
     if begun == 0 {
         return Err(none(wanted));
+    }
+    if marks(text, BEGIN) != marks(text, END) {
+        return Err(damaged());
     }
     if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(Problem::new(
@@ -36,6 +43,10 @@ pub(super) fn blocks<'a>(bytes: &'a [u8], wanted: &str) -> Result<(&'a str, Vec<
     }
     let blocks = Block::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>().map_err(|_| damaged())?;
     if blocks.len() == begun { Ok((text, blocks)) } else { Err(other_kind(wanted)) }
+}
+
+fn marks(text: &str, mark: &str) -> usize {
+    text.lines().filter(|line| line.starts_with(mark)).count()
 }
 
 fn none(wanted: &str) -> Problem {

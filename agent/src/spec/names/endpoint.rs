@@ -86,12 +86,8 @@ impl Endpoint {
     /// Whether both are the same place, however the default port is written.
     #[must_use]
     pub fn is_same_place(&self, other: &Self) -> bool {
-        self.place() == other.place()
-    }
-
-    /// What makes two spellings the same place.
-    pub(in crate::spec) fn place(&self) -> (Scheme, &str, u16, Option<&Namespace>) {
-        (self.scheme, self.host.domain(), self.effective_port(), self.namespace.as_ref())
+        let place = |endpoint: &Self| (endpoint.scheme, endpoint.effective_port(), endpoint.namespace.clone());
+        self.host.domain() == other.host.domain() && place(self) == place(other)
     }
 }
 

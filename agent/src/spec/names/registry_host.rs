@@ -103,7 +103,7 @@ fn parse_domain(text: &str) -> Result<String, String> {
         return parse_ipv6(address.strip_suffix(']').unwrap_or(address));
     }
     let name = text.to_ascii_lowercase();
-    let is_numeric = name.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let is_numeric = name.bytes().all(|b| b.is_ascii_digit() || b == b'.') && name.starts_with(|c: char| c.is_ascii_digit());
     if is_numeric { parse_ipv4(&name) } else { parse_dns_name(name) }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn choose<'a>(clusters: &'a [Cluster], wanted: Option<&str>, report: 
         ([only], _) => Some(*only),
         ([first, second, ..], _) => {
             report.turn_to(second.file);
-            let problem = if first.full_name() == second.full_name() { twice(first) } else { ambiguous(&candidates) };
+            let problem = if first.full_name() == second.full_name() { twice(first) } else { ambiguous(&candidates, wanted) };
             report.problem(second.root.at, &Field::Root, problem);
             None
         }
@@ -47,8 +47,12 @@ fn twice(cluster: &Cluster) -> Problem {
     Problem::new(codes::CLUSTER_TWICE, message, "keep one of them")
 }
 
-fn ambiguous(candidates: &[&Cluster]) -> Problem {
-    let message = format!("there are {} Clusters and none is chosen", candidates.len());
+fn ambiguous(candidates: &[&Cluster], wanted: Option<&str>) -> Problem {
+    let count = candidates.len();
+    let message = match wanted {
+        Some(wanted) => format!("{} is the name of {count} Clusters", quoted(wanted)),
+        None => format!("there are {count} Clusters and none is chosen"),
+    };
     let remedy = format!("set cluster under [spec] in the settings to one of these: {}", names(candidates.iter().copied()));
     Problem::new(codes::CLUSTER_AMBIGUOUS, message, remedy)
 }
@@ -66,6 +70,10 @@ pub(super) fn with_mirrors<T>(
     report.turn_to(cluster.file);
     let root = Fields::open(&cluster.root, &Field::Root, report)?;
     refuse_misplaced(&root, report);
+    if let Some(metadata) = present(&root, "metadata") {
+        // Opened for its duplicate keys: the name decides which Cluster counts.
+        Fields::open(metadata, &Field::Root.key("metadata"), report);
+    }
     let spec_field = Field::Root.key("spec");
     let spec = Fields::open(present(&root, "spec")?, &spec_field, report)?;
     refuse_misplaced(&spec, report);

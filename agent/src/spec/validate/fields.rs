@@ -12,6 +12,9 @@ use super::{
     report::{Field, Report},
 };
 
+/// How a list is called.
+const LIST: &str = "a list";
+
 /// The keys of a mapping, each once.
 pub(super) struct Fields<'a> {
     /// Where the mapping begins.
@@ -95,8 +98,10 @@ impl<'a> Fields<'a> {
 pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     let written = plain(&word.chars().take(64).collect::<String>());
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&written, &plain(candidate));
-    let (best, closest) = known.iter().map(|candidate| (*candidate, distance(candidate))).min_by_key(|(_, distance)| *distance)?;
+    let is_near_in_length = |candidate: &&&str| candidate.len().abs_diff(written.len()) <= candidate.len() / 4;
+    let distance = |candidate: &str| strsim::osa_distance(&written, &plain(candidate));
+    let near = known.iter().filter(is_near_in_length).map(|candidate| (*candidate, distance(candidate)));
+    let (best, closest) = near.min_by_key(|(_, distance)| *distance)?;
     (closest <= best.len() / 4).then_some(best)
 }
 
@@ -128,7 +133,7 @@ pub(super) fn list<'a>(node: &'a Node, field: &Field<'_>, report: &mut Report<'_
     if let Value::Sequence(items) = &node.value {
         return Some(items);
     }
-    wrong_kind(node, field, "a list, each item after a dash", report);
+    wrong_kind(node, field, LIST, report);
     None
 }
 
@@ -154,12 +159,11 @@ pub(super) fn boolean(node: &Node, field: &Field<'_>, report: &mut Report<'_>) -
 
 /// What to say when the value is not of the kind it should be.
 pub(super) fn wrong_kind(node: &Node, field: &Field<'_>, wanted: &str, report: &mut Report<'_>) {
+    let remedy = if wanted == LIST { "write each item on a line of its own after a dash, or [] for none" } else { "" };
     let problem = match &node.value {
-        Value::Null => {
-            Problem::new(codes::VALUE_MISSING, format!("this key has no value, {wanted} is needed"), "write one, or leave the key out")
-        }
+        Value::Null => Problem::new(codes::VALUE_MISSING, format!("there is no value here, {wanted} is needed"), remedy),
         Value::Tagged(tag) => Problem::new(codes::VALUE_TAG, format!("a YAML tag ({tag}) is not taken here"), "write the value without it"),
-        other => Problem::new(codes::VALUE_KIND, format!("{wanted} is needed here, found {}", other.kind()), ""),
+        other => Problem::new(codes::VALUE_KIND, format!("{wanted} is needed here, found {}", other.kind()), remedy),
     };
     report.problem(node.at, field, problem);
 }

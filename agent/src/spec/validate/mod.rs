@@ -148,3 +148,39 @@ fn wanted(mirror: &Mirror) -> impl PartialEq + use<'_> {
     let trust = (mirror.skip_verify, &mirror.capabilities, mirror.dial_timeout, mirror.fallback);
     (&mirror.endpoint, &mirror.hosts, inputs, trust)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = "gcrKeyPath: /k\nregistryMirrors:\n  - endpoint: https://192.0.2.20:5000/v2/a\n    caCertPath: &x /root/ca.crt\n    hosts:\n      - somehost.io\n      - *x\n---\napiVersion: baremetal.cluster.gke.io/v1\nkind: Cluster\nspec: {nodeConfig: {registryMirrors: [{<<: {hosts: []}, endpoint: \"http://[::1]\"}]}}\n";
+
+    fn read_one(text: &str) -> Result<Read, Vec<Problem>> {
+        read(&[SpecFile { name: "spec.yaml", text }], None)
+    }
+
+    /// Everything a message is made of, on one line.
+    fn shown(answer: Result<Read, Vec<Problem>>) -> Vec<String> {
+        let problems = answer.map_or_else(|problems| problems, |read| read.notices);
+        problems.iter().map(Problem::to_string).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_ends_in_a_panic_or_a_broken_message(cut in 0..GOOD.len(), length in 0usize..20, put in "\\PC{0,6}|[\\x00-\\x7f]{0,6}|[-&*<>{}\\[\\]:\\n ]{0,6}") {
+            let end = (cut + length).min(GOOD.len());
+            let text = format!("{}{put}{}", &GOOD[..cut], &GOOD[end..]);
+            for line in shown(read_one(&text)) {
+                prop_assert!(!line.chars().any(char::is_control), "{line:?}");
+            }
+        }
+
+        #[test]
+        fn a_spec_that_ends_early_is_never_switched_off(cut in 0..GOOD.len()) {
+            let text = &GOOD[..cut];
+            prop_assert!(read_one(text).map_or(true, |read| !read.spec.is_switched_off()), "{}", text);
+        }
+    }
+}

@@ -1,12 +1,11 @@
 //! How entries get on with each other: the same endpoint twice for one host, and gcr.io, which everybody mirrors.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     super::{
         Mirror, codes,
-        document::Mark,
-        names::{Endpoint, RegistryHost},
+        names::{Endpoint, Namespace, RegistryHost, Scheme},
         problem::Problem,
     },
     entry::Draft,
@@ -16,18 +15,24 @@ use super::{
 /// The mirrors of the drafts, gcr.io added.
 pub(super) fn settle(drafts: Vec<Draft>, report: &mut Report<'_>) -> Vec<Mirror> {
     refuse_twice(&drafts, report);
-    let mut mirrors: Vec<(usize, Mark, String, Mirror)> = Vec::with_capacity(drafts.len());
-    let listing: Vec<Endpoint> = drafts.iter().filter(|draft| lists_gcr(draft)).map(|draft| draft.mirror.endpoint.clone()).collect();
-    let mut having = listing;
-    for Draft { mut mirror, file, at, field, .. } in drafts {
-        let is_gcr = mirror.endpoint.host.domain() == RegistryHost::gcr().domain();
-        if !is_gcr && !having.iter().any(|endpoint| endpoint.is_same_place(&mirror.endpoint)) {
-            having.push(mirror.endpoint.clone());
-            mirror.hosts.push(RegistryHost::gcr());
+    let mut having: HashSet<Place> = drafts.iter().filter(|draft| lists_gcr(draft)).map(|draft| place(&draft.mirror.endpoint)).collect();
+    let mut mirrors = Vec::with_capacity(drafts.len());
+    for mut draft in drafts {
+        let is_gcr = draft.mirror.endpoint.host.domain() == RegistryHost::gcr().domain();
+        if !is_gcr && having.insert(place(&draft.mirror.endpoint)) {
+            draft.mirror.hosts.push(RegistryHost::gcr());
         }
-        mirrors.push((file, at, field, mirror));
+        notice_idle(&draft, report);
+        mirrors.push(draft.mirror);
     }
-    mirrors.into_iter().map(|(file, at, field, mirror)| named_if_idle(file, at, &field, mirror, report)).collect()
+    mirrors
+}
+
+/// What makes two spellings of an endpoint the same place.
+type Place = (Scheme, String, u16, Option<Namespace>);
+
+fn place(endpoint: &Endpoint) -> Place {
+    (endpoint.scheme, endpoint.host.domain().to_owned(), endpoint.effective_port(), endpoint.namespace.clone())
 }
 
 fn lists_gcr(draft: &Draft) -> bool {
@@ -35,13 +40,12 @@ fn lists_gcr(draft: &Draft) -> bool {
 }
 
 /// An entry that mirrors nothing still gives direct pulls their CA and login; that is worth saying.
-fn named_if_idle(file: usize, at: Mark, field: &str, mirror: Mirror, report: &mut Report<'_>) -> Mirror {
-    if mirror.hosts.is_empty() {
-        report.turn_to(file);
+fn notice_idle(draft: &Draft, report: &mut Report<'_>) {
+    if draft.mirror.hosts.is_empty() {
+        report.turn_to(draft.file);
         let notice = Problem::new(codes::HOST_NONE, "this entry mirrors no host; it only counts for pulls by the endpoint's own name", "");
-        report.notice(at, &Field::Root.key(field), notice);
+        report.notice(draft.at, &Field::Root.key(&draft.field), notice);
     }
-    mirror
 }
 
 /// For one host containerd would ask the same place twice, and hosts.toml cannot say so.
@@ -49,9 +53,9 @@ fn refuse_twice(drafts: &[Draft], report: &mut Report<'_>) {
     let mut seen = HashMap::new();
     for draft in drafts {
         report.turn_to(draft.file);
-        let place = draft.mirror.endpoint.place();
+        let place = place(&draft.mirror.endpoint);
         for (host, (at, index)) in draft.mirror.hosts.iter().zip(&draft.host_places) {
-            let Some(first) = seen.insert((place, host), &draft.mirror.at) else { continue };
+            let Some(first) = seen.insert((place.clone(), host), &draft.mirror.at) else { continue };
             let field = Field::Root.key(&draft.field);
             let message = format!("{} mirrors {host} already, in the entry at {first}", draft.mirror.endpoint);
             report.problem(*at, &field.key("hosts").item(*index), Problem::new(codes::ENDPOINT_TWICE, message, "keep one of them"));

@@ -38,7 +38,11 @@ pub(super) struct Cluster {
 impl Cluster {
     /// `NAMESPACE/NAME`, or the name alone where there is no namespace.
     pub(super) fn full_name(&self) -> String {
-        if self.namespace.is_empty() { self.name.clone() } else { format!("{}/{}", self.namespace, self.name) }
+        match (self.namespace.as_str(), self.name.as_str()) {
+            (_, "") => "(without a name)".to_owned(),
+            ("", name) => name.to_owned(),
+            (namespace, name) => format!("{namespace}/{name}"),
+        }
     }
 }
 

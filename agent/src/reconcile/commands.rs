@@ -1,0 +1,130 @@
+//! What callers ask of the one task that may change the node. A caller that hangs up stops nothing.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{apply::journal::Phase, plan::explain::PlanView, spec::problem::Problem, status::OutcomeView};
+
+/// A spec that comes from a caller, with the content of what it names.
+#[derive(Clone, Default)]
+pub struct SpecSource {
+    /// The YAML.
+    pub text: String,
+    /// Name for messages.
+    pub name: String,
+    /// Content by the name the spec gives it: a path, or NAMESPACE/NAME/KEY.
+    pub inputs: BTreeMap<String, Vec<u8>>,
+}
+
+impl std::fmt::Debug for SpecSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SpecSource({}, inputs {:?})", self.name, self.inputs.keys())
+    }
+}
+
+/// An apply that a caller asks for.
+#[derive(Debug, Clone, Default)]
+pub struct ApplyOrder {
+    /// The spec; `None`: the node's own.
+    pub spec: Option<SpecSource>,
+    /// Hosts whose foreign files may be replaced.
+    pub take_over: Vec<String>,
+    /// What the caller believes to be so; empty: not checked.
+    pub etag: String,
+    /// Same id and body: same answer and one effect; empty: none.
+    pub request_id: String,
+    /// Digest of the body, for the request id.
+    pub body: String,
+    /// Nothing is changed.
+    pub validate_only: bool,
+    /// Who asks, for record and log.
+    pub who: String,
+}
+
+/// A restore of the node as it was found.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOrder {
+    /// What the caller believes to be so; empty: not checked.
+    pub etag: String,
+    /// Same id: same answer and one effect; empty: none.
+    pub request_id: String,
+    /// Nothing is changed.
+    pub validate_only: bool,
+    /// Who asks.
+    pub who: String,
+}
+
+/// A step on the way to an outcome.
+#[derive(Debug, Clone)]
+pub enum ApplyEvent {
+    /// What will be done.
+    Planned(Box<PlanView>),
+    /// A phase was entered; why, a sentence.
+    Entered(Phase, String),
+    /// The end.
+    Ended(OutcomeView),
+}
+
+/// Why a command was not taken.
+#[derive(Debug, Clone)]
+pub enum CommandError {
+    /// The caller's etag is stale.
+    Stale {
+        /// The etag now.
+        etag: String,
+    },
+    /// The spec or its inputs have problems.
+    Invalid(Vec<Problem>),
+    /// The node is not in a state in which this can be done.
+    Precondition(Problem),
+    /// The request id was used with another body.
+    RequestIdReused,
+    /// The daemon is stopping.
+    Stopping,
+}
+
+/// The answer to a plan: what would be done, and the etag it is valid for.
+pub type Planned = Result<(PlanView, String), CommandError>;
+/// The answer to a change: how it ended, and the etag then.
+pub type Ended = Result<(OutcomeView, String), CommandError>;
+
+/// A command.
+#[derive(Debug)]
+pub enum Command {
+    /// What would be done for this spec, or for the node's own.
+    Plan {
+        /// The spec; `None`: the node's own.
+        spec: Option<SpecSource>,
+        /// Hosts whose foreign files may be replaced.
+        take_over: Vec<String>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Planned>,
+    },
+    /// Make this spec the node's and apply it.
+    Apply {
+        /// The order.
+        order: Box<ApplyOrder>,
+        /// Where phases go; nobody has to listen.
+        events: mpsc::UnboundedSender<ApplyEvent>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Ended>,
+    },
+    /// End a hold, or take a parked spec up again.
+    Resume {
+        /// Who asks.
+        who: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Ended>,
+    },
+    /// Give the node back as it was found.
+    Restore {
+        /// The order.
+        order: Box<RestoreOrder>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(OutcomeView, PlanView, String), CommandError>>,
+    },
+}
+
+/// Where commands go. Cheap to clone.
+pub type Commands = mpsc::Sender<Command>;

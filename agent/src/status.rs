@@ -1,0 +1,211 @@
+//! The one snapshot of the agent: API, command line, JSON, sd_notify and metrics show this and compute nothing of their own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::problem::ProblemView;
+
+/// Where the node stands, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// No spec was ever given, and nothing of ours is on the node.
+    #[default]
+    NoSpec,
+    /// containerd uses the wanted spec, and that was proven.
+    InEffect,
+    /// An apply is under way.
+    Applying,
+    /// The spec has problems; the node stays as it is.
+    SpecInvalid,
+    /// The plan was refused; the node stays as it is.
+    Refused,
+    /// The last apply failed and was undone; the spec is parked.
+    RolledBack,
+    /// After disable or revert nothing is applied until the spec changes or `resume`.
+    Held,
+    /// Files of ours were changed by somebody else, and they are not repaired.
+    Drifted,
+    /// containerd does not run, does not answer, or does not read our files.
+    ContainerdSick,
+    /// A generation waits for its confirmation.
+    PendingConfirm,
+    /// The spec says `registryMirrors: []`, and the node is as it was found.
+    SwitchedOff,
+    /// The files are in place; containerd's owner has to restart it.
+    AwaitingRestart,
+}
+
+impl Condition {
+    /// The word as it is written everywhere.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NoSpec => "no-spec",
+            Self::InEffect => "in-effect",
+            Self::Applying => "applying",
+            Self::SpecInvalid => "spec-invalid",
+            Self::Refused => "refused",
+            Self::RolledBack => "rolled-back",
+            Self::Held => "held",
+            Self::Drifted => "drifted",
+            Self::ContainerdSick => "containerd-sick",
+            Self::PendingConfirm => "pending-confirm",
+            Self::SwitchedOff => "switched-off",
+            Self::AwaitingRestart => "awaiting-restart",
+        }
+    }
+
+    /// Whether the node is what the operator wants.
+    #[must_use]
+    pub const fn is_as_wanted(self) -> bool {
+        matches!(self, Self::InEffect | Self::SwitchedOff | Self::NoSpec)
+    }
+}
+
+/// What is known of containerd.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerdStatus {
+    /// Version of the running daemon; empty when it does not answer.
+    pub running_version: String,
+    /// Version of the installed binary; empty when unknown.
+    pub installed_version: String,
+    /// 0 when it does not run.
+    pub pid: u32,
+    /// The CRI answers and is ready.
+    pub cri_is_ready: bool,
+    /// Its config file.
+    pub config_path: String,
+    /// Its socket.
+    pub address: String,
+    /// Its unit.
+    pub unit: String,
+}
+
+/// One mirrored registry and where it is looked for, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirroredHost {
+    /// The registry.
+    pub host: String,
+    /// Endpoints of the spec.
+    pub endpoints: Vec<String>,
+    /// Endpoints the node had before, kept working.
+    pub carried_endpoints: Vec<String>,
+    /// The registry itself is asked last.
+    pub falls_back: bool,
+}
+
+/// What is known of the login at a mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginState {
+    /// The spec gives none.
+    #[default]
+    None,
+    /// It was not tried, or only the token server could say.
+    Unproven,
+    /// The mirror took it.
+    Accepted,
+    /// The mirror refused it.
+    Refused,
+}
+
+/// What a probe found at one endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// Scheme, host, port.
+    pub endpoint: String,
+    /// Of the login.
+    pub login: LoginState,
+    /// `nothing`, `basic`, `token` or `unknown`.
+    pub asks_for: String,
+    /// Why there was no answer; empty when there was one.
+    pub error: String,
+}
+
+/// Why nothing is applied for now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldStatus {
+    /// `disable`, `revert` or `expiry`.
+    pub cause: String,
+    /// Seconds of Unix time.
+    pub since: i64,
+    /// Digest of the spec text that is held; empty: none.
+    pub spec_digest: String,
+}
+
+/// How an apply ended, as it is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeView {
+    /// `changed`, `unchanged`, `rolled-back` or `refused`.
+    pub kind: String,
+    /// 0 for unchanged and refused.
+    pub generation: u64,
+    /// Restarts of containerd, undo included.
+    pub restarts: u32,
+    /// Longest time without a CRI, in milliseconds.
+    pub cri_gap_ms: u64,
+    /// Why it was rolled back or refused.
+    pub problems: Vec<ProblemView>,
+}
+
+/// The last change that took a generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastChange {
+    /// Its number.
+    pub generation: u64,
+    /// Seconds of Unix time.
+    pub time: i64,
+    /// Who asked.
+    pub who: String,
+    /// How it ended.
+    pub outcome: OutcomeView,
+}
+
+/// The snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// In one word.
+    pub condition: Condition,
+    /// In a sentence.
+    pub summary: String,
+    /// What a person should do next; empty: nothing.
+    pub next_step: String,
+    /// Digest of spec and inputs that are wanted; empty: none.
+    pub wanted_spec_digest: String,
+    /// 0: the node is as it was found.
+    pub effective_generation: u64,
+    /// How it is known that containerd reads our files; empty: it is not known.
+    pub proof: String,
+    /// containerd.
+    pub containerd: ContainerdStatus,
+    /// Mirrored registries.
+    pub hosts: Vec<MirroredHost>,
+    /// The mirrors.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Why nothing is applied for now.
+    pub hold: Option<HoldStatus>,
+    /// The last change.
+    pub last_change: Option<LastChange>,
+    /// What is wrong.
+    pub problems: Vec<ProblemView>,
+    /// What is worth knowing.
+    pub notices: Vec<ProblemView>,
+    /// Changes with anything an apply depends on.
+    pub etag: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// `inotify` or `polling`.
+    pub watch: String,
+    /// Where the spec is.
+    pub spec_path: String,
+    /// When this was seen, in seconds of Unix time.
+    pub observed_at: i64,
+}
+
+impl Status {
+    /// One line for sd_notify.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("{}: {}", self.condition.word(), self.summary)
+    }
+}
