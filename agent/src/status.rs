@@ -79,6 +79,8 @@ pub struct ContainerdStatus {
     pub address: String,
     /// Its unit.
     pub unit: String,
+    /// Where its content is.
+    pub content_dir: String,
 }
 
 /// One mirrored registry and where it is looked for, in order.

