@@ -1,2 +1,97 @@
-//! The daemon.
-fn main() {}
+//! The daemon: arguments, settings, the node, then loop and service.
+#![expect(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a program reads its arguments and prints its last word")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use mirrorlet::{
+    config::{self, SETTINGS_PATH, Settings},
+    exit,
+    host::{files::Files, log, observe::Host},
+    reconcile::Reconciler,
+    service,
+    spec::problem::Problem,
+    status::Status,
+};
+
+/// Makes containerd pull through registry mirrors, safely.
+#[derive(Debug, Parser)]
+#[command(name = "mirrorlet", version)]
+struct Arguments {
+    /// The daemon's settings; the default may be absent.
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
+    /// Every path is below this directory; no process of this node is asked or restarted.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Verb {
+    /// Watch the spec, keep the node so, serve the API.
+    Run,
+    /// One round: make the node what the spec says, then end.
+    Once,
+    /// Finish or undo an apply that was interrupted; needs no containerd.
+    Recover,
+    /// Give the node back as it was found; holds until "mirrorctl resume" or another spec.
+    Disable,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log::start();
+    match start(&arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(problem) => {
+            eprintln!("mirrorlet: {problem}");
+            ExitCode::from(match problem.code.as_ref() {
+                "state.locked" => exit::LOCKED,
+                "settings" => exit::USAGE,
+                _ => exit::FAILED,
+            })
+        }
+    }
+}
+
+fn start(arguments: &Arguments) -> Result<u8, Problem> {
+    let files = Files::open(&arguments.root).map_err(|error| Problem::new("root", error.to_string(), "name a directory"))?;
+    let settings = settings(&files, arguments.config.as_deref())?;
+    let is_offline = arguments.root != Path::new("/");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Problem::new("runtime", error.to_string(), ""))?;
+    runtime.block_on(carry_out(arguments.verb, Host::new(files, settings, is_offline)))
+}
+
+fn settings(files: &Files, given: Option<&str>) -> Result<Settings, Problem> {
+    let path = given.unwrap_or(SETTINGS_PATH);
+    let text = match files.read_named(path, 1 << 20) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && given.is_none() => String::new(),
+        Err(error) => return Err(Problem::new("settings", format!("{path} cannot be read: {error}"), "")),
+    };
+    config::read(path, &text).map_err(|error| Problem::new("settings", error.to_string(), ""))
+}
+
+async fn carry_out(verb: Verb, host: Host) -> Result<u8, Problem> {
+    let settings = host.settings.clone();
+    let (mut reconciler, status) = Reconciler::start(host).await?;
+    match verb {
+        Verb::Run => service::run(reconciler, status, &settings).await.map(|()| exit::DONE),
+        Verb::Once => Ok(told(&reconciler.once().await)),
+        Verb::Disable => Ok(told(&reconciler.disable().await?)),
+        Verb::Recover => Ok(exit::DONE),
+    }
+}
+
+/// Prints where the node stands, and says it as an exit code.
+fn told(status: &Status) -> u8 {
+    println!("{}", status.line());
+    status.problems.iter().for_each(|problem| eprintln!("{problem}"));
+    exit::of_condition(status.condition)
+}

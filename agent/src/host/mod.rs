@@ -8,6 +8,7 @@ pub mod facts;
 pub mod files;
 pub mod inputs;
 pub mod live_read;
+pub mod log;
 pub mod notify;
 pub mod observe;
 pub mod registry;

@@ -1,1 +1,196 @@
-//! Watches.
+//! Watches directories for what the operator writes and for what containerd reads.
+//!
+//! Directories, not files: an editor renames, a ConfigMap mount swaps a link. Every link on the way to a path is watched where it lies. When
+//! inotify is used up the daemon looks from time to time instead, and says so.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Component, Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+/// What is of interest: single paths, and directories with all that is in them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Files, links, sockets.
+    pub paths: BTreeSet<PathBuf>,
+    /// Directories.
+    pub directories: BTreeSet<PathBuf>,
+}
+
+impl Interest {
+    /// A path with every link on the way to it.
+    pub fn follow(&mut self, path: &Path) {
+        self.paths.extend(links_to(path));
+    }
+
+    fn holds(&self, path: &Path) -> bool {
+        self.paths.contains(path) || self.directories.contains(path) || path.parent().is_some_and(|parent| self.directories.contains(parent))
+    }
+
+    fn to_watch(&self) -> impl Iterator<Item = PathBuf> {
+        let parents = self.paths.iter().chain(&self.directories).filter_map(|path| path.parent().map(Path::to_owned));
+        parents.chain(self.directories.iter().cloned())
+    }
+}
+
+/// The two kinds of change.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The spec, or a file it names.
+    pub spec: Notify,
+    /// What containerd reads, or containerd itself.
+    pub node: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Interests {
+    spec: Interest,
+    node: Interest,
+}
+
+/// The watch.
+#[derive(Debug)]
+pub struct Watch {
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeMap<PathBuf, u64>,
+    interests: Arc<Mutex<Interests>>,
+    is_complete: bool,
+}
+
+impl Watch {
+    /// A watch that notes changes there.
+    #[must_use]
+    pub fn new(changes: Arc<Changes>) -> Self {
+        let interests = Arc::new(Mutex::new(Interests::default()));
+        let seen = interests.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| note(&seen, &changes, event));
+        if let Err(error) = &watcher {
+            tracing::warn!("no inotify, looking from time to time instead: {error}");
+        }
+        Self { watcher: watcher.ok(), watched: BTreeMap::new(), interests, is_complete: true }
+    }
+
+    /// Whether every change is told by the kernel; else somebody has to look from time to time.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.watcher.is_some() && self.is_complete
+    }
+
+    /// Watches for this from now on, and for nothing else.
+    pub fn set(&mut self, spec: Interest, node: Interest) {
+        let wanted: BTreeMap<PathBuf, u64> = spec.to_watch().chain(node.to_watch()).filter_map(|path| Some((path.clone(), inode(&path)?))).collect();
+        *self.interests.lock().unwrap_or_else(PoisonError::into_inner) = Interests { spec, node };
+        let Some(watcher) = &mut self.watcher else { return };
+        for path in self.watched.keys().filter(|path| wanted.get(*path) != self.watched.get(*path)) {
+            // A directory that is gone has taken its watch along.
+            let _ = watcher.unwatch(path);
+        }
+        let mut is_complete = true;
+        for path in wanted.keys().filter(|path| wanted.get(*path) != self.watched.get(*path)) {
+            if let Err(error) = watcher.watch(path, RecursiveMode::NonRecursive) {
+                tracing::warn!("cannot watch {}: {error}", path.display());
+                is_complete = false;
+            }
+        }
+        self.is_complete = is_complete;
+        self.watched = wanted;
+    }
+}
+
+fn note(interests: &Mutex<Interests>, changes: &Changes, event: notify::Result<notify::Event>) {
+    let Ok(event) = event else {
+        changes.spec.notify_one();
+        changes.node.notify_one();
+        return;
+    };
+    if matches!(event.kind, EventKind::Access(_)) {
+        return;
+    }
+    let interests = interests.lock().unwrap_or_else(PoisonError::into_inner);
+    let overflowed = event.need_rescan();
+    if overflowed || event.paths.iter().any(|path| interests.spec.holds(path)) {
+        changes.spec.notify_one();
+    }
+    if overflowed || event.paths.iter().any(|path| interests.node.holds(path)) {
+        changes.node.notify_one();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "looks at the directories it watches")]
+fn inode(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_dir).map(|metadata| metadata.ino())
+}
+
+/// Every link on the way to a path, and the path itself; of a path that is not there, the first part that is missing.
+#[must_use]
+pub fn links_to(path: &Path) -> Vec<PathBuf> {
+    const MOST_LINKS: usize = 40;
+    let mut seen = Vec::new();
+    let mut left: Vec<std::ffi::OsString> = parts(path);
+    let mut current = PathBuf::from("/");
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            current.pop();
+            continue;
+        }
+        let next = current.join(&part);
+        match std::fs::read_link(&next) {
+            Ok(target) if seen.len() < MOST_LINKS => {
+                seen.push(next);
+                if target.is_absolute() {
+                    current = PathBuf::from("/");
+                }
+                left.extend(parts(&target));
+            }
+            _ if next.exists() && !left.is_empty() => current = next,
+            _ => {
+                seen.push(next);
+                break;
+            }
+        }
+    }
+    seen
+}
+
+/// Last part first.
+fn parts(path: &Path) -> Vec<std::ffi::OsString> {
+    let parts = path.components().filter_map(|part| match part {
+        Component::Normal(part) => Some(part.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    });
+    let mut parts: Vec<_> = parts.collect();
+    parts.reverse();
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn every_link_of_a_config_map_mount_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("..1")).unwrap();
+        std::fs::write(root.join("..1/mirrors.yaml"), "x").unwrap();
+        symlink("..1", root.join("..data")).unwrap();
+        symlink("..data/mirrors.yaml", root.join("mirrors.yaml")).unwrap();
+        let seen = links_to(&root.join("mirrors.yaml"));
+        assert_eq!(seen, [root.join("mirrors.yaml"), root.join("..data"), root.join("..1/mirrors.yaml")]);
+    }
+
+    #[test]
+    fn the_first_missing_part_is_what_can_appear() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        assert_eq!(links_to(&root.join("a/b/c")), [root.join("a")]);
+    }
+}

@@ -84,6 +84,20 @@ pub enum CommandError {
     Stopping,
 }
 
+impl CommandError {
+    /// The error as one problem.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Stale { etag } => Problem::new("etag.stale", format!("something changed in between; the etag is {etag} now"), "look at the status, then ask again"),
+            Self::Invalid(problems) => problems.first().cloned().unwrap_or_else(|| Problem::new("spec.invalid", "the spec cannot be used", "")),
+            Self::Precondition(problem) => problem.clone(),
+            Self::RequestIdReused => Problem::new("request-id.reused", "this request id was used with another request", "take a new one"),
+            Self::Stopping => Problem::new("daemon.stopping", "the daemon is stopping", "ask again once it runs"),
+        }
+    }
+}
+
 /// The answer to a plan: what would be done, and the etag it is valid for.
 pub type Planned = Result<(PlanView, String), CommandError>;
 /// The answer to a change: how it ended, and the etag then.

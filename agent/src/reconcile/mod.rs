@@ -1,3 +1,347 @@
-//! The loop that makes the node what the spec says, and the pure machine that decides.
+//! The loop that makes the node what the spec says. One task owns the node; everybody else sends it commands and reads its status.
 
 pub mod commands;
+pub mod machine;
+mod orders;
+mod probes;
+mod report;
+mod watching;
+pub mod wish;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
+};
+
+use crate::{
+    apply::{
+        Apply, Order, Outcome, activate,
+        journal::Phase,
+        recover::{self, Recovery},
+    },
+    config::Settings,
+    host::{
+        clock, notify,
+        observe::Host,
+        state::Lock,
+        watch::{Changes, Watch},
+    },
+    observed::{
+        Observed,
+        record::{Applied, Record},
+    },
+    plan::{self, Plan, Policy},
+    spec::{InputName, problem::Problem},
+    status::{Condition, EndpointStatus, Status},
+};
+use commands::{Command, RestoreOrder};
+use machine::{Cause, Decision, Situation};
+use wish::{Wanted, Wish};
+
+/// Changes that follow each other this fast are one.
+const QUIET: Duration = Duration::from_millis(80);
+/// A spec that changes all the time is taken up after this time all the same.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// The one timer.
+const TICK: Duration = Duration::from_secs(30);
+/// Without a complete watch the node is looked at this often.
+const SLOW_LOOK: Duration = Duration::from_secs(10);
+/// With one, every so many ticks.
+const FULL_LOOK: u32 = 20;
+
+/// The task that owns the node.
+#[derive(Debug)]
+pub struct Reconciler {
+    host: Host,
+    lock: Lock,
+    record: Record,
+    watch: Watch,
+    changes: Arc<Changes>,
+    status: watch::Sender<Status>,
+    watched_inputs: Vec<InputName>,
+    endpoints: Vec<EndpointStatus>,
+    probed: Option<crate::spec::names::Digest>,
+}
+
+/// A look at the node: what is wanted, what is there, and the way.
+struct Look {
+    wish: Wish,
+    observed: Observed,
+    plan: Plan,
+}
+
+/// What the settings say about plans, and what the caller allows on top.
+#[must_use]
+pub fn policy(settings: &Settings, take_over: &[String], can_restart: bool) -> Policy {
+    let take_over: BTreeSet<String> = settings.policy.take_over.iter().chain(take_over).cloned().collect();
+    Policy { hosts_dir: settings.containerd.hosts_dir.clone(), take_over, can_restart }
+}
+
+impl Reconciler {
+    /// Takes the node over: locks it and finishes or undoes what was left open.
+    ///
+    /// # Errors
+    /// When another process has it, or its state cannot be used.
+    pub async fn start(host: Host) -> Result<(Self, watch::Receiver<Status>), Problem> {
+        let lock = host.state().lock().map_err(|error| Problem::new("state.locked", error.to_string(), ""))?;
+        let (recovery, record) = recover::recover(&host, &lock)?;
+        let changes = Arc::new(Changes::default());
+        let (status, receiver) = watch::channel(Status::default());
+        let watch = Watch::new(changes.clone());
+        let reconciler = Self { host, lock, record, watch, changes, status, watched_inputs: Vec::new(), endpoints: Vec::new(), probed: None };
+        reconciler.after_recovery(&recovery).await;
+        Ok((reconciler, receiver))
+    }
+
+    /// A containerd that was restarted with files that are gone now is restarted again.
+    async fn after_recovery(&self, recovery: &Recovery) {
+        match recovery {
+            Recovery::Clean => {}
+            Recovery::Finished { generation } => tracing::info!(generation, "an apply that was interrupted at its end is finished"),
+            Recovery::Undone { generation, was_restarted, problems } => {
+                tracing::warn!(generation, "an apply that was interrupted is undone");
+                problems.iter().for_each(|problem| tracing::error!("{problem}"));
+                if *was_restarted && self.host.can_restart() {
+                    let restarted = match self.host.containerd().await {
+                        Ok((client, ..)) => activate::restart(&self.host, &client, None).await.map(drop),
+                        Err(problem) => Err(problem),
+                    };
+                    if let Err(problem) = restarted {
+                        tracing::error!("{problem}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Serves commands and events until `stop` ends. What is under way is carried to its end.
+    pub async fn run(self, commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) {
+        let ticks = Arc::new(Notify::new());
+        let period = if self.watch.is_complete() { TICK } else { SLOW_LOOK };
+        tokio::select! {
+            () = beat(period, ticks.clone()) => {}
+            () = self.serve_until(stop, commands, ticks) => {}
+        }
+    }
+
+    async fn serve_until(mut self, stop: impl Future<Output = ()>, mut commands: mpsc::Receiver<Command>, tick: Arc<Notify>) {
+        tokio::pin!(stop);
+        let mut ticks = 0_u32;
+        self.look_and_act(Cause::Event).await;
+        let changes = self.changes.clone();
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                command = commands.recv() => match command {
+                    Some(command) => self.serve(command).await,
+                    None => return,
+                },
+                () = changes.spec.notified() => { self.wait_for_quiet().await; self.look_and_act(Cause::Event).await; }
+                () = changes.node.notified() => { self.wait_for_quiet().await; self.look_and_act(Cause::Event).await; }
+                () = tick.notified() => {
+                    ticks = ticks.wrapping_add(1);
+                    if !self.watch.is_complete() || ticks % FULL_LOOK == 0 || self.containerd_is_another() {
+                        self.look_and_act(Cause::Event).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One round, and where the node stands then.
+    pub async fn once(&mut self) -> Status {
+        self.look_and_act(Cause::Event).await;
+        self.status.borrow().clone()
+    }
+
+    /// Gives the node back as it was found, and says where it stands then.
+    ///
+    /// # Errors
+    /// When it cannot be looked at, or the way back is refused or fails.
+    pub async fn disable(&mut self) -> Result<Status, Problem> {
+        let order = RestoreOrder { who: "mirrorlet disable".into(), ..RestoreOrder::default() };
+        let (outcome, ..) = self.restore(&order).await.map_err(|error| error.problem())?;
+        match outcome.problems.first() {
+            Some(problem) => Err(problem.into()),
+            None => Ok(self.status.borrow().clone()),
+        }
+    }
+
+    async fn wait_for_quiet(&self) {
+        let latest = Instant::now() + LONGEST_WAIT;
+        loop {
+            let quiet = sleep(QUIET);
+            let event = async {
+                tokio::select! {
+                    () = self.changes.spec.notified() => {}
+                    () = self.changes.node.notified() => {}
+                }
+            };
+            tokio::select! {
+                () = quiet => return,
+                late = timeout_at(latest, event) => if late.is_err() { return },
+            }
+        }
+    }
+
+    /// The process that was seen last is gone, or is another one under the same number.
+    fn containerd_is_another(&self) -> bool {
+        let pid = self.status.borrow().containerd.pid;
+        let known = self.record.proof.as_ref().map(|proof| &proof.process).filter(|process| process.pid == pid);
+        match known {
+            Some(process) => clock::process_started_ms(pid) != Some(process.started_ms),
+            None => pid != 0 && clock::process_started_ms(pid).is_none(),
+        }
+    }
+
+    /// One round: observe, plan, decide, apply, and look again.
+    async fn look_and_act(&mut self, cause: Cause) -> Option<Outcome> {
+        let wanted = wish::of_node(&self.host, &self.record);
+        self.watch_for(wanted.inputs());
+        match wanted {
+            Wanted::Spec(wish) => self.look_at(*wish, cause).await,
+            Wanted::Missing => {
+                self.publish_without_wish(Vec::new()).await;
+                None
+            }
+            Wanted::Invalid { problems, .. } => {
+                problems.iter().for_each(|problem| tracing::error!("{problem}"));
+                self.publish_without_wish(problems).await;
+                None
+            }
+        }
+    }
+
+    async fn look_at(&mut self, wish: Wish, cause: Cause) -> Option<Outcome> {
+        self.probe(&wish.desired, cause).await;
+        let look = match self.look(wish, &[]).await {
+            Ok(look) => look,
+            Err(problem) => {
+                self.publish_sick(problem).await;
+                return None;
+            }
+        };
+        match self.decide(&look, cause) {
+            Decision::Stay(condition) => {
+                self.publish(&look, condition);
+                None
+            }
+            Decision::Apply(who) => {
+                let order = Order { who: who.to_owned(), request_id: String::new(), applied: Some(applied(&look.wish)), hold: None };
+                let outcome = self.carry_out(&look, &order, &|_, _| {}).await;
+                self.look_again(look.wish, &outcome).await;
+                Some(outcome)
+            }
+        }
+    }
+
+    /// Success is what a second look says.
+    async fn look_again(&mut self, wish: Wish, outcome: &Outcome) {
+        match self.look(wish, &[]).await {
+            Err(problem) => self.publish_sick(problem).await,
+            Ok(look) => {
+                let condition = match (outcome, self.decide(&look, Cause::Event)) {
+                    (Outcome::Refused(_), _) => Condition::Refused,
+                    (_, Decision::Stay(condition)) => condition,
+                    (_, Decision::Apply(_)) => Condition::Drifted,
+                };
+                self.publish(&look, condition);
+                if condition == Condition::Drifted {
+                    // Somebody is at it right now, or something was not seen the first time: once more, as an event of its own.
+                    self.changes.node.notify_one();
+                }
+            }
+        }
+        self.watch_anew();
+    }
+
+    async fn look(&self, wish: Wish, take_over: &[String]) -> Result<Look, Problem> {
+        let mut observed = self.host.observe(self.record.clone()).await?;
+        let policy = policy(&self.host.settings, take_over, self.host.can_restart());
+        let mut plan = plan::plan(&observed, &wish.desired, &policy);
+        if plan.restart.is_some() {
+            observed.restart = Some(self.host.restart_facts());
+            plan = plan::plan(&observed, &wish.desired, &policy);
+        }
+        Ok(Look { wish, observed, plan })
+    }
+
+    fn decide(&self, look: &Look, cause: Cause) -> Decision {
+        machine::decide(&Situation {
+            cause,
+            desired: &look.wish.desired,
+            plan: &look.plan,
+            record: &self.record,
+            drift: self.host.settings.policy.drift,
+            live_read: &look.observed.live_read,
+            now: clock::unix_seconds(),
+        })
+    }
+
+    async fn carry_out(&mut self, look: &Look, order: &Order, progress: &dyn Fn(Phase, &str)) -> Outcome {
+        if !look.plan.is_empty() {
+            self.publish(look, Condition::Applying);
+            tracing::info!(who = %order.who, steps = look.plan.steps.len(), restart = look.plan.restart.is_some(), "applying");
+        }
+        let apply = Apply { host: &self.host, lock: &self.lock, newer: &self.changes.spec };
+        let (outcome, record) = apply.carry_out(&look.plan, &look.observed, order, progress).await;
+        self.record = record;
+        tell(&outcome);
+        outcome
+    }
+
+    fn publish(&self, look: &Look, condition: Condition) {
+        self.send(report::of_look(self, look, condition));
+    }
+
+    async fn publish_without_wish(&self, problems: Vec<Problem>) {
+        let observed = self.host.observe(self.record.clone()).await;
+        self.send(report::without_wish(self, observed.as_ref().ok(), &problems));
+    }
+
+    async fn publish_sick(&self, problem: Problem) {
+        tracing::error!("{problem}");
+        self.send(report::sick(self, &problem));
+    }
+
+    fn send(&self, status: Status) {
+        notify::status(&status.line());
+        self.status.send_if_modified(|there| {
+            let is_same = Status { observed_at: there.observed_at, ..status.clone() } == *there;
+            *there = status;
+            !is_same
+        });
+    }
+}
+
+/// The one timer: it goes on while an apply waits for containerd.
+async fn beat(period: Duration, ticks: Arc<Notify>) {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        notify::watchdog();
+        ticks.notify_one();
+    }
+}
+
+fn applied(wish: &Wish) -> Applied {
+    Applied { digest: wish.desired.digest, text_digest: wish.desired.text_digest }
+}
+
+fn tell(outcome: &Outcome) {
+    match outcome {
+        Outcome::Changed(effort) => {
+            tracing::info!(generation = effort.generation, restarts = effort.restarts, cri_gap_ms = effort.cri_gap_ms, "in effect");
+        }
+        Outcome::Unchanged => tracing::debug!("nothing to change"),
+        Outcome::RolledBack(effort, problems) => {
+            tracing::error!(generation = effort.generation, restarts = effort.restarts, "rolled back; the spec is parked until it changes or somebody resumes it");
+            problems.iter().for_each(|problem| tracing::error!("{problem}"));
+        }
+        Outcome::Refused(problems) => problems.iter().for_each(|problem| tracing::error!("refused: {problem}")),
+    }
+}

@@ -1,0 +1,188 @@
+//! The decision: apply, or stay and why. Pure; the same situation always gets the same answer.
+
+use crate::{
+    config::DriftPolicy,
+    observed::{
+        Fact,
+        record::{Ending, Record},
+    },
+    plan::Plan,
+    spec::desired::Desired,
+    status::Condition,
+};
+
+/// Why the node is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The daemon was started, the spec changed, containerd changed, time passed.
+    Event,
+    /// An operator asked for it: holds and parked specs do not count.
+    Operator,
+}
+
+/// What is known when it is decided.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// Why the node is looked at.
+    pub cause: Cause,
+    /// What is wanted.
+    pub desired: &'a Desired,
+    /// The way there.
+    pub plan: &'a Plan,
+    /// What is remembered.
+    pub record: &'a Record,
+    /// What is done about drift.
+    pub drift: DriftPolicy,
+    /// Whether containerd is known to read our directory.
+    pub live_read: &'a Fact<bool>,
+    /// Seconds of Unix time.
+    pub now: i64,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Carry the plan out; the word for who asked.
+    Apply(&'static str),
+    /// Leave the node as it is.
+    Stay(Condition),
+}
+
+/// A repair that restarts containerd is not done again within this time, in seconds: whoever undoes it would win anyway.
+const REPAIR_PAUSE: i64 = 600;
+
+/// Decides.
+#[must_use]
+pub fn decide(situation: &Situation<'_>) -> Decision {
+    let Situation { cause, desired, plan, record, .. } = *situation;
+    let asked = cause == Cause::Operator;
+    if !asked && record.hold.as_ref().is_some_and(|hold| hold.text_digest == Some(desired.text_digest)) {
+        return Decision::Stay(Condition::Held);
+    }
+    if !asked && record.parked.as_ref().is_some_and(|parked| parked.digest == desired.digest) {
+        return Decision::Stay(Condition::RolledBack);
+    }
+    if !plan.refusals.is_empty() {
+        return Decision::Stay(Condition::Refused);
+    }
+    let is_new = record.applied.as_ref().is_none_or(|applied| applied.digest != desired.digest) || record.hold.is_some();
+    match (plan.is_empty(), is_new) {
+        (true, false) => Decision::Stay(when_in_place(situation)),
+        (_, true) => Decision::Apply(if asked { "operator" } else { "spec" }),
+        (false, false) => repair(situation, asked),
+    }
+}
+
+/// Somebody else changed what is ours.
+fn repair(situation: &Situation<'_>, asked: bool) -> Decision {
+    let was_just_repaired = situation.record.last_change.as_ref().is_some_and(|change| {
+        change.who == "drift" && change.ending == Ending::Changed && change.restarts > 0 && situation.now - change.time < REPAIR_PAUSE
+    });
+    let would_restart_again = was_just_repaired && situation.plan.restart.is_some();
+    if !asked && (situation.drift == DriftPolicy::Report || would_restart_again) {
+        return Decision::Stay(Condition::Drifted);
+    }
+    Decision::Apply("drift")
+}
+
+/// Every file is as it should be. Whether it is in effect is another question.
+#[must_use]
+pub fn when_in_place(situation: &Situation<'_>) -> Condition {
+    if situation.plan.awaits_restart {
+        return Condition::AwaitingRestart;
+    }
+    match (situation.desired.is_off(), situation.live_read) {
+        (true, _) => Condition::SwitchedOff,
+        (false, Fact::Known(true)) => Condition::InEffect,
+        (false, _) => Condition::ContainerdSick,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        observed::record::{Applied, Change, Hold, HoldCause, Parked},
+        plan::{
+            restart::{Cause as RestartCause, Restart},
+            step,
+        },
+        spec::{names::Digest, problem::Problem},
+    };
+
+    fn desired() -> Desired {
+        Desired { targets: Vec::new(), upstream_login: None, digest: Digest::of(b"spec and inputs"), text_digest: Digest::of(b"spec") }
+    }
+
+    fn applied() -> Record {
+        let desired = desired();
+        Record { applied: Some(Applied { digest: desired.digest, text_digest: desired.text_digest }), ..Record::default() }
+    }
+
+    fn steps() -> Plan {
+        let step = step::Step {
+            path: "/x".into(),
+            before: crate::observed::entry::Entry::Absent,
+            before_content: None,
+            change: step::Change::RemoveFile,
+            reason: String::new(),
+        };
+        Plan { steps: vec![step], ..Plan::default() }
+    }
+
+    fn answer(record: &Record, plan: &Plan, cause: Cause, drift: DriftPolicy) -> Decision {
+        let desired = desired();
+        decide(&Situation { cause, desired: &desired, plan, record, drift, live_read: &Fact::Known(true), now: 1_000 })
+    }
+
+    #[test]
+    fn a_held_spec_is_not_applied_until_it_changes_or_somebody_asks() {
+        let hold = |text_digest| Some(Hold { cause: HoldCause::Disable, since: 0, text_digest });
+        let held = Record { hold: hold(Some(desired().text_digest)), ..Record::default() };
+        assert_eq!(answer(&held, &steps(), Cause::Event, DriftPolicy::Repair), Decision::Stay(Condition::Held));
+        assert_eq!(answer(&held, &steps(), Cause::Operator, DriftPolicy::Repair), Decision::Apply("operator"));
+        let other = Record { hold: hold(Some(Digest::of(b"another"))), ..Record::default() };
+        assert_eq!(answer(&other, &steps(), Cause::Event, DriftPolicy::Repair), Decision::Apply("spec"));
+        let none = Record { hold: hold(None), ..Record::default() };
+        assert_eq!(answer(&none, &steps(), Cause::Event, DriftPolicy::Repair), Decision::Apply("spec"));
+    }
+
+    #[test]
+    fn a_parked_spec_is_never_applied_by_itself() {
+        let parked = Record { parked: Some(Parked { digest: desired().digest, since: 0, problems: Vec::new() }), ..Record::default() };
+        for plan in [Plan::default(), steps()] {
+            assert_eq!(answer(&parked, &plan, Cause::Event, DriftPolicy::Repair), Decision::Stay(Condition::RolledBack));
+        }
+        assert_eq!(answer(&parked, &steps(), Cause::Operator, DriftPolicy::Repair), Decision::Apply("operator"));
+    }
+
+    #[test]
+    fn drift_is_repaired_or_reported_by_policy() {
+        assert_eq!(answer(&applied(), &steps(), Cause::Event, DriftPolicy::Repair), Decision::Apply("drift"));
+        assert_eq!(answer(&applied(), &steps(), Cause::Event, DriftPolicy::Report), Decision::Stay(Condition::Drifted));
+        assert_eq!(answer(&applied(), &Plan::default(), Cause::Event, DriftPolicy::Report), Decision::Stay(Condition::SwitchedOff));
+    }
+
+    #[test]
+    fn a_repair_that_restarts_is_not_repeated_at_once() {
+        let change = Change {
+            generation: 1,
+            time: 900,
+            who: "drift".into(),
+            ending: Ending::Changed,
+            restarts: 1,
+            cri_gap_ms: 0,
+            problems: Vec::new(),
+        };
+        let record = Record { last_change: Some(change), ..applied() };
+        let restart = Plan { restart: Some(Restart { cause: RestartCause::NotLoaded, also_effective: Vec::new() }), ..steps() };
+        assert_eq!(answer(&record, &restart, Cause::Event, DriftPolicy::Repair), Decision::Stay(Condition::Drifted));
+        assert_eq!(answer(&record, &steps(), Cause::Event, DriftPolicy::Repair), Decision::Apply("drift"));
+    }
+
+    #[test]
+    fn a_refused_plan_is_not_applied_even_when_asked_for() {
+        let refused = Plan { refusals: vec![Problem::new("x", "y", "")], ..steps() };
+        assert_eq!(answer(&Record::default(), &refused, Cause::Operator, DriftPolicy::Repair), Decision::Stay(Condition::Refused));
+    }
+}

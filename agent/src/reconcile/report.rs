@@ -1,0 +1,252 @@
+//! Puts the status together.
+
+use super::{Look, Reconciler};
+use crate::{
+    apply::{Effort, Outcome},
+    host::clock,
+    observed::{
+        Containerd, Observed,
+        entry::Content,
+        record::{Change, Ending, HoldCause},
+    },
+    plan::{Plan, explain},
+    spec::{
+        Fallback,
+        desired::Desired,
+        names::Digest,
+        problem::{Problem, ProblemView},
+    },
+    status::{Condition, ContainerdStatus, HoldStatus, LastChange, LoginState, MirroredHost, OutcomeView, Status},
+};
+
+/// With a spec that could be planned for.
+pub fn of_look(reconciler: &Reconciler, look: &Look, condition: Condition) -> Status {
+    let mut status = base(reconciler, Some(&look.observed.containerd), Some(&look.observed));
+    status.condition = condition;
+    status.wanted_spec_digest = look.wish.desired.digest.to_string();
+    status.hosts = hosts(&look.wish.desired, reconciler);
+    status.endpoints.clone_from(&reconciler.endpoints);
+    status.proof = proof(reconciler, look, condition);
+    status.notices = look.wish.notices.iter().chain(&look.plan.notices).map(ProblemView::from).collect();
+    status.notices.extend(login_notices(&status));
+    status.problems = problems(reconciler, look, condition);
+    (status.summary, status.next_step) = words(reconciler, look, condition, &status);
+    status.etag = etag(reconciler, &status.wanted_spec_digest, Some(&look.plan));
+    status
+}
+
+/// Without one: nothing there, or nothing that can be used.
+pub fn without_wish(reconciler: &Reconciler, observed: Option<&Observed>, problems: &[Problem]) -> Status {
+    let mut status = base(reconciler, observed.map(|observed| &observed.containerd), observed);
+    let record = &reconciler.record;
+    status.problems = problems.iter().map(ProblemView::from).collect();
+    let path = &status.spec_path;
+    (status.condition, status.summary, status.next_step) = if !problems.is_empty() {
+        let count = problems.len();
+        let summary = format!("the spec has {count} problem{}; the node stays as it is", if count == 1 { "" } else { "s" });
+        (Condition::SpecInvalid, summary, format!("mend {path}; it is taken up as soon as it is saved"))
+    } else if record.hold.is_some() {
+        (Condition::Held, "disabled; the node is as it was found".into(), "mirrorctl resume, or write another spec".into())
+    } else if record.owned.is_empty() {
+        (Condition::NoSpec, format!("there is no spec at {path}; containerd is not touched"), format!("write {path}, or mirrorctl apply FILE"))
+    } else {
+        let summary = format!("the spec at {path} is gone; what is in effect stays as it is");
+        (Condition::SpecInvalid, summary, "put it back, or write \"registryMirrors: []\" to switch mirroring off".into())
+    };
+    status.etag = etag(reconciler, "", None);
+    status
+}
+
+/// The node could not be looked at.
+pub fn sick(reconciler: &Reconciler, problem: &Problem) -> Status {
+    let mut status = base(reconciler, None, None);
+    status.condition = Condition::ContainerdSick;
+    status.summary.clone_from(&problem.message);
+    status.next_step.clone_from(&problem.remedy);
+    status.problems = vec![problem.into()];
+    status.etag = etag(reconciler, "", None);
+    status
+}
+
+fn base(reconciler: &Reconciler, containerd: Option<&Containerd>, observed: Option<&Observed>) -> Status {
+    let record = &reconciler.record;
+    Status {
+        effective_generation: record.effective_generation,
+        containerd: containerd.map(|containerd| containerd_status(reconciler, containerd, observed)).unwrap_or_default(),
+        hold: record.hold.as_ref().map(|hold| HoldStatus {
+            cause: hold_word(hold.cause).into(),
+            since: hold.since,
+            spec_digest: hold.text_digest.map(|digest| digest.to_string()).unwrap_or_default(),
+        }),
+        last_change: record.last_change.as_ref().map(last_change),
+        agent_version: env!("CARGO_PKG_VERSION").into(),
+        watch: if reconciler.watch.is_complete() { "inotify" } else { "polling" }.into(),
+        spec_path: reconciler.host.settings.spec.path.clone(),
+        observed_at: clock::unix_seconds(),
+        ..Status::default()
+    }
+}
+
+fn containerd_status(reconciler: &Reconciler, containerd: &Containerd, observed: Option<&Observed>) -> ContainerdStatus {
+    let root = observed.and_then(|observed| {
+        let text = observed.config.root.text.as_ref().and_then(Content::text)?;
+        Some(text.parse::<toml_edit::DocumentMut>().ok()?.get("root")?.as_str()?.to_owned())
+    });
+    ContainerdStatus {
+        running_version: containerd.running.known().map(ToString::to_string).unwrap_or_default(),
+        installed_version: containerd.installed.known().map(ToString::to_string).unwrap_or_default(),
+        pid: containerd.process.known().map_or(0, |process| process.pid),
+        cri_is_ready: containerd.cri.known().is_some(),
+        config_path: containerd.place.config.clone(),
+        address: containerd.place.address.clone(),
+        unit: reconciler.host.settings.containerd.unit.clone(),
+        content_dir: root.unwrap_or_else(|| "/var/lib/containerd".into()),
+    }
+}
+
+const fn hold_word(cause: HoldCause) -> &'static str {
+    match cause {
+        HoldCause::Disable => "disable",
+        HoldCause::Revert => "revert",
+        HoldCause::Expiry => "expiry",
+    }
+}
+
+fn last_change(change: &Change) -> LastChange {
+    LastChange {
+        generation: change.generation,
+        time: change.time,
+        who: change.who.clone(),
+        outcome: OutcomeView {
+            kind: match change.ending {
+                Ending::Changed => "changed",
+                Ending::RolledBack => "rolled-back",
+            }
+            .into(),
+            generation: change.generation,
+            restarts: change.restarts,
+            cri_gap_ms: change.cri_gap_ms,
+            problems: change.problems.iter().map(|note| ProblemView::from(&Problem::from(note))).collect(),
+        },
+    }
+}
+
+/// An outcome as it is shown.
+#[must_use]
+pub fn outcome_view(outcome: &Outcome) -> OutcomeView {
+    let none = Effort::default();
+    let (kind, effort, problems): (_, &Effort, &[Problem]) = match outcome {
+        Outcome::Changed(effort) => ("changed", effort, &[]),
+        Outcome::Unchanged => ("unchanged", &none, &[]),
+        Outcome::RolledBack(effort, problems) => ("rolled-back", effort, problems),
+        Outcome::Refused(problems) => ("refused", &none, problems),
+    };
+    OutcomeView {
+        kind: kind.into(),
+        generation: effort.generation,
+        restarts: effort.restarts,
+        cri_gap_ms: effort.cri_gap_ms,
+        problems: problems.iter().map(ProblemView::from).collect(),
+    }
+}
+
+fn hosts(desired: &Desired, reconciler: &Reconciler) -> Vec<MirroredHost> {
+    let carried = &reconciler.record.carried.mirrors;
+    let mirrored = desired.by_host().into_iter().map(|(host, targets)| MirroredHost {
+        host: host.as_str().to_owned(),
+        endpoints: targets.iter().map(|target| target.endpoint.url()).collect(),
+        carried_endpoints: carried.get(host.as_str()).cloned().unwrap_or_default(),
+        falls_back: targets.iter().any(|target| target.fallback == Fallback::Upstream),
+    });
+    let mut hosts: Vec<MirroredHost> = mirrored.collect();
+    for (host, endpoints) in carried.iter().filter(|_| !desired.is_off()) {
+        if !hosts.iter().any(|there| there.host == *host) {
+            hosts.push(MirroredHost { host: host.clone(), endpoints: Vec::new(), carried_endpoints: endpoints.clone(), falls_back: true });
+        }
+    }
+    hosts
+}
+
+fn proof(reconciler: &Reconciler, look: &Look, condition: Condition) -> String {
+    match &reconciler.record.proof {
+        Some(proof) if condition == Condition::InEffect && look.observed.containerd.process.known() == Some(&proof.process) => {
+            format!("containerd (process {}) read a test name from {}", proof.process.pid, reconciler.host.settings.containerd.hosts_dir)
+        }
+        _ => String::new(),
+    }
+}
+
+fn login_notices(status: &Status) -> Vec<ProblemView> {
+    let refused = status.endpoints.iter().filter(|endpoint| endpoint.login == LoginState::Refused).map(|endpoint| {
+        Problem::new(
+            "login.refused",
+            format!("{} refuses the login of the spec", endpoint.endpoint),
+            "pulls go past it until the login is mended, and pods' own pull secrets are sent to it",
+        )
+    });
+    let unproven = status.endpoints.iter().filter(|endpoint| endpoint.login == LoginState::Unproven && endpoint.asks_for == "unknown");
+    let unproven = unproven.map(|endpoint| Problem::new("login.unproven", format!("{}: login unproven: {}", endpoint.endpoint, endpoint.error), ""));
+    let anonymous = status.endpoints.iter().filter(|endpoint| endpoint.login == LoginState::None && matches!(endpoint.asks_for.as_str(), "basic" | "token"));
+    let anonymous = anonymous.map(|endpoint| {
+        Problem::new(
+            "login.missing",
+            format!("{} asks for a login and the spec gives none", endpoint.endpoint),
+            "containerd sends it the pods' own pull secrets; give the entry a pullCredentialConfigPath",
+        )
+    });
+    let silent = status.endpoints.iter().filter(|endpoint| endpoint.login == LoginState::None && endpoint.asks_for == "unknown");
+    let silent = silent.map(|endpoint| Problem::new("mirror.silent", format!("{} gave no answer: {}", endpoint.endpoint, endpoint.error), ""));
+    refused.chain(unproven).chain(anonymous).chain(silent).map(|problem| ProblemView::from(&problem)).collect()
+}
+
+fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<ProblemView> {
+    match condition {
+        Condition::Refused => look.plan.refusals.iter().map(ProblemView::from).collect(),
+        Condition::RolledBack => {
+            let notes = reconciler.record.parked.iter().flat_map(|parked| &parked.problems);
+            notes.map(|note| ProblemView::from(&Problem::from(note))).collect()
+        }
+        Condition::ContainerdSick => {
+            let containerd = &look.observed.containerd;
+            let reason = containerd.cri.unknown_because().or_else(|| containerd.process.unknown_because()).or_else(|| look.observed.live_read.unknown_because());
+            let reason = reason.unwrap_or("it does not read our directory");
+            vec![(&Problem::new("containerd.sick", reason, "see \"journalctl -u containerd\"")).into()]
+        }
+        Condition::Drifted => {
+            let steps = look.plan.steps.iter().map(|step| Problem::new("drift", format!("{} was changed by somebody else", step.path), ""));
+            steps.map(|problem| ProblemView::from(&problem)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &Status) -> (String, String) {
+    let count = status.hosts.len();
+    let registries = if count == 1 { "1 registry is".into() } else { format!("{count} registries are") };
+    let parked = || reconciler.record.parked.as_ref().and_then(|parked| parked.problems.first()).map(|note| note.message.clone()).unwrap_or_default();
+    match condition {
+        Condition::InEffect => (format!("{registries} pulled through mirrors, and that is proven"), String::new()),
+        Condition::SwitchedOff => ("the spec mirrors nothing; the node is as it was found".into(), String::new()),
+        Condition::Applying => (format!("{} steps are carried out", look.plan.steps.len()), String::new()),
+        Condition::Held => ("disabled; the node is as it was found".into(), "mirrorctl resume, or change the spec".into()),
+        Condition::Refused => {
+            let first = look.plan.refusals.first();
+            let summary = first.map_or_else(|| "the plan was refused".to_owned(), |problem| problem.message.lines().next().unwrap_or_default().to_owned());
+            (format!("not applied: {summary}"), first.map(|problem| problem.remedy.clone()).unwrap_or_default())
+        }
+        Condition::RolledBack => (format!("undone, the node is as before: {}", parked()), "mend the cause, then mirrorctl resume; or change the spec".into()),
+        Condition::Drifted => ("files of ours were changed by somebody else and are left so".into(), "mirrorctl plan shows them, mirrorctl resume repairs them".into()),
+        Condition::ContainerdSick => ("every file is in place, but containerd does not show that it reads them".into(), "see \"journalctl -u containerd\"".into()),
+        Condition::AwaitingRestart => ("every file is in place; containerd has to be restarted by its owner".into(), format!("systemctl restart {}", status.containerd.unit)),
+        Condition::NoSpec | Condition::SpecInvalid | Condition::PendingConfirm => (String::new(), String::new()),
+    }
+}
+
+/// Changes with anything an apply depends on.
+fn etag(reconciler: &Reconciler, wanted: &str, plan: Option<&Plan>) -> String {
+    let record = &reconciler.record;
+    let owned = serde_json::to_string(&record.owned).unwrap_or_default();
+    let drift = plan.map(|plan| explain::view(plan).steps.into_iter().map(|step| step.path + &step.before_digest).collect::<String>()).unwrap_or_default();
+    let all = format!("{wanted}\0{}\0{:?}\0{owned}\0{drift}", record.generation, record.hold);
+    Digest::of(all.as_bytes()).short()
+}

@@ -1,0 +1,164 @@
+//! What is wanted: the spec of the node or of a caller, read, checked and put together with its inputs.
+
+use std::collections::BTreeMap;
+
+use super::commands::SpecSource;
+use crate::{
+    config::{FallbackPolicy, Settings},
+    host::{
+        clock,
+        inputs::{self, SpecOnDisk, SpecText},
+        observe::Host,
+    },
+    observed::record::Record,
+    spec::{
+        self, Fallback, InputName, SpecFile,
+        desired::{self, Defaults, Desired, Inputs},
+        names::Digest,
+        problem::Problem,
+    },
+};
+
+/// A spec that can be planned for.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Spec and inputs.
+    pub desired: Desired,
+    /// What is worth knowing about them.
+    pub notices: Vec<Problem>,
+    /// Names of the inputs, for the watch.
+    pub inputs: Vec<InputName>,
+}
+
+/// What was found where the spec is.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// Nothing.
+    Missing,
+    /// Something that cannot be used.
+    Invalid {
+        /// All that is wrong.
+        problems: Vec<Problem>,
+        /// Inputs it names, as far as it could be read.
+        inputs: Vec<InputName>,
+    },
+    /// A spec.
+    Spec(Box<Wish>),
+}
+
+impl Wanted {
+    /// The inputs that are named, for the watch.
+    #[must_use]
+    pub fn inputs(&self) -> &[InputName] {
+        match self {
+            Self::Missing => &[],
+            Self::Invalid { inputs, .. } => inputs,
+            Self::Spec(wish) => &wish.inputs,
+        }
+    }
+}
+
+/// Reads the node's own spec.
+#[must_use]
+pub fn of_node(host: &Host, record: &Record) -> Wanted {
+    let texts = match inputs::spec(&host.files, &host.settings.spec.path) {
+        SpecOnDisk::Missing => return Wanted::Missing,
+        SpecOnDisk::Unreadable(reason) => {
+            let problem = Problem::new("spec.unreadable", reason, "mend it; the node stays as it is");
+            return Wanted::Invalid { problems: vec![problem], inputs: Vec::new() };
+        }
+        SpecOnDisk::Texts(texts) => texts,
+    };
+    let digest = digest_of(&texts);
+    let sent_along = record.inline_inputs_for == Some(digest);
+    let state = host.state();
+    let stored: BTreeMap<&str, &Digest> = record.inline_inputs.iter().filter(|_| sent_along).map(|(name, digest)| (name.as_str(), digest)).collect();
+    let read = |names: &[&InputName]| {
+        let mut found = inputs::read(&host.files, &names.iter().filter(|name| !stored.contains_key(name.to_string().as_str())).copied().collect::<Vec<_>>(), &host.settings.spec.secrets_dir);
+        for name in names {
+            if let Some(digest) = stored.get(name.to_string().as_str()) {
+                let content = state.object(digest).map(|content| content.bytes().to_vec());
+                found.insert((*name).clone(), content.ok_or_else(|| "what was sent along with the spec is no longer in the state directory".into()));
+            }
+        }
+        found
+    };
+    match together(&host.settings, &texts, digest, read) {
+        Ok(wish) => Wanted::Spec(Box::new(wish)),
+        Err((problems, inputs)) => Wanted::Invalid { problems, inputs },
+    }
+}
+
+/// Reads a caller's spec. A path in it is a file where the caller runs, so that every input has to come along.
+///
+/// # Errors
+/// All problems at once.
+pub fn of_caller(settings: &Settings, source: &SpecSource) -> Result<Wish, Vec<Problem>> {
+    let texts = [SpecText { name: source.name.clone(), text: source.text.clone() }];
+    let read = |names: &[&InputName]| -> Inputs {
+        let content = |name: &InputName| source.inputs.get(&name.to_string()).cloned().ok_or_else(|| "it was not sent along".to_owned());
+        names.iter().map(|name| ((*name).clone(), content(name))).collect()
+    };
+    together(settings, &texts, digest_of(&texts), read).map_err(|(problems, _)| problems)
+}
+
+fn together(
+    settings: &Settings,
+    texts: &[SpecText],
+    digest: Digest,
+    read_inputs: impl FnOnce(&[&InputName]) -> Inputs,
+) -> Result<Wish, (Vec<Problem>, Vec<InputName>)> {
+    let files: Vec<SpecFile<'_>> = texts.iter().map(|text| SpecFile { name: &text.name, text: &text.text }).collect();
+    let read = spec::read(&files, settings.spec.cluster.as_deref()).map_err(|problems| (problems, Vec::new()))?;
+    let names = read.spec.input_names();
+    let inputs = read_inputs(&names);
+    let named: Vec<InputName> = names.into_iter().cloned().collect();
+    let defaults = Defaults {
+        dial_timeout: settings.policy.dial_timeout,
+        fallback: match settings.policy.fallback {
+            FallbackPolicy::Upstream => Fallback::Upstream,
+            FallbackPolicy::None => Fallback::None,
+        },
+        now: clock::unix_seconds(),
+    };
+    match desired::resolve(&read.spec, digest, &inputs, defaults) {
+        Ok((desired, mut notices)) => {
+            notices.splice(0..0, read.notices);
+            Ok(Wish { desired, notices, inputs: named })
+        }
+        Err(problems) => Err((problems, named)),
+    }
+}
+
+/// Digest of the text; of several files, of names and texts.
+fn digest_of(texts: &[SpecText]) -> Digest {
+    match texts {
+        [text] => Digest::of(text.text.as_bytes()),
+        texts => {
+            let all: String = texts.iter().map(|text| format!("{}\0{}\0", text.name, text.text)).collect();
+            Digest::of(all.as_bytes())
+        }
+    }
+}
+
+impl Wish {
+    /// For a way back that needs no spec.
+    #[must_use]
+    pub fn nothing() -> Self {
+        let none = Digest::of(b"");
+        Self {
+            desired: Desired { targets: Vec::new(), upstream_login: None, digest: none, text_digest: none },
+            notices: Vec::new(),
+            inputs: Vec::new(),
+        }
+    }
+}
+
+/// Digest of the node's spec text, whether it can be used or not; `None` when there is none.
+#[must_use]
+pub fn text_digest(host: &Host) -> Option<Digest> {
+    match inputs::spec(&host.files, &host.settings.spec.path) {
+        SpecOnDisk::Texts(texts) => Some(digest_of(&texts)),
+        _ => None,
+    }
+}
