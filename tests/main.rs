@@ -9,3 +9,5 @@
 
 mod cases_spec;
 mod harness;
+mod main_job;
+mod stand;
