@@ -1,5 +1,7 @@
 //! Compiles the .proto files with protox, so that this crate needs no protoc.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a build script reads and writes files")]
+
 use std::{env, fs, path::PathBuf};
 
 use prost::Message;

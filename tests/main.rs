@@ -7,7 +7,11 @@
     reason = "tests look at the node from outside"
 )]
 
+mod architecture;
+mod cases_plan;
 mod cases_spec;
+mod configs;
 mod harness;
-mod main_job;
+mod mirrors;
+mod operators;
 mod stand;

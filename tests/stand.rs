@@ -1,30 +1,36 @@
 //! A node with the agent on it, a mirror and an upstream beside it: what most tests begin with.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
+
+use serde_json::Value;
 
 use crate::harness::{
     access_log::Served,
     images::Image,
     lab::Lab,
     node::{Node, NodeOptions},
+    process::holds_within,
     registry::{Registry, RegistryOptions},
 };
 
 /// Where the mirror of a stand listens.
 pub const MIRROR: &str = "192.0.2.10:5000";
+/// Where the upstream of a stand listens, under its public names.
+pub const UPSTREAM: &str = "192.0.2.20";
+/// Where the spec of a node is.
+pub const SPEC: &str = "/etc/mirrorlet/mirrors.yaml";
+/// containerd's config file.
+pub const CONFIG: &str = "/etc/containerd/config.toml";
+/// How long a change may take to be in effect; a restart settles for a moment.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What one whole pull of [`app`] looks like in an access log.
+pub const WHOLE_PULL: Served = Served { tags: 1, manifests: 1, blobs: 3 };
 
-pub fn agent_files() -> Vec<(&'static Path, &'static str, u32)> {
-    vec![
-        (Path::new(env!("CARGO_BIN_EXE_mirrorlet")), "/usr/bin/mirrorlet", 0o755),
-        (Path::new(env!("CARGO_BIN_EXE_mirrorctl")), "/usr/bin/mirrorctl", 0o755),
-    ]
-}
-
-/// Lab, upstream for `up.lab gcr.io`, and one plain mirror; both have the image `lib/app:1`.
+/// Lab, upstream for `up.lab gcr.io`, and one mirror; both have the image `lib/app:1`.
 pub struct Stand {
-    pub lab: Lab,
     pub upstream: Registry,
     pub mirror: Registry,
+    pub lab: Lab,
 }
 
 impl Stand {
@@ -34,41 +40,151 @@ impl Stand {
 
     pub fn with_mirror(options: impl FnOnce(&Lab, RegistryOptions) -> RegistryOptions) -> Self {
         let lab = Lab::create();
-        let upstream = lab.upstream("192.0.2.20", "up.lab gcr.io");
+        let upstream = lab.upstream(UPSTREAM, "up.lab gcr.io");
         let mirror = lab.registry(options(&lab, RegistryOptions::new(MIRROR)));
-        let stand = Self { lab, upstream, mirror };
-        stand.put(&app(), true);
-        stand
+        let image = app();
+        image.put(&upstream.storage());
+        image.put(&mirror.storage());
+        Self { upstream, mirror, lab }
     }
 
-    /// Puts an image into the upstream, and into the mirror too.
-    pub fn put(&self, image: &Image, mirrored: bool) {
-        image.put(&self.upstream.storage());
-        if mirrored {
-            image.put(&self.mirror.storage());
-        }
+    /// Another plain mirror with the same image.
+    pub fn another_mirror(&self, address: &str) -> Registry {
+        let mirror = self.lab.registry(RegistryOptions::new(address).storage(self.mirror.storage()));
+        mirror.forget();
+        mirror
     }
 
-    /// Boots a node and installs the agent, not started.
-    pub fn boot(&self, options: NodeOptions) -> Node {
+    /// Boots a node with the agent under its shipped unit, running.
+    pub fn boot(&self, options: NodeOptions) -> Agent {
         let node = self.lab.boot(options);
-        node.install(&agent_files());
-        node
+        install_agent(&node);
+        Agent { node }
+    }
+
+    /// Pulls `lib/app:1` by a name of the upstream, and says who served it: (mirror, upstream).
+    pub fn pull(&self, agent: &Agent, registry: &str) -> (Served, Served) {
+        pull_and_see(agent, &format!("{registry}/lib/app:1"), &self.mirror, &self.upstream)
+    }
+
+    /// The mirror serves tag, manifest and blobs of `up.lab/lib/app:1`; the upstream is not asked.
+    pub fn mirror_serves(&self, agent: &Agent) {
+        let (mirror, upstream) = self.pull(agent, "up.lab");
+        assert_eq!(mirror, WHOLE_PULL, "the mirror's log:\n{}", self.mirror.log());
+        assert!(upstream.is_nothing(), "the upstream's log:\n{}", self.upstream.log());
     }
 }
 
+fn install_agent(node: &Node) {
+    let units = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd"));
+    node.install(&[
+        (Path::new(env!("CARGO_BIN_EXE_mirrorlet")), "/usr/bin/mirrorlet", 0o755),
+        (Path::new(env!("CARGO_BIN_EXE_mirrorctl")), "/usr/bin/mirrorctl", 0o755),
+        (&units.join("mirrorlet.service"), "/usr/lib/systemd/system/mirrorlet.service", 0o644),
+        (&units.join("mirrorlet.sysusers"), "/usr/lib/sysusers.d/mirrorlet.conf", 0o644),
+        (&units.join("mirrorlet.tmpfiles"), "/usr/lib/tmpfiles.d/mirrorlet.conf", 0o644),
+    ]);
+    node.run_ok(["systemd-sysusers"]);
+    node.run_ok(["systemctl", "daemon-reload"]);
+    node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nsettle_for = \"500ms\"\n");
+    node.run_ok(["systemctl", "enable", "--now", "mirrorlet"]);
+}
+
+/// A node with the agent.
+pub struct Agent {
+    pub node: Node,
+}
+
+impl Agent {
+    /// `mirrorctl status -o json`.
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.node.run_ok(["mirrorctl", "-o", "json", "status"])).expect("status is JSON")
+    }
+
+    /// Writes the spec as an editor does.
+    pub fn write_spec(&self, text: &str) {
+        self.node.write_atomic(SPEC, text);
+    }
+
+    /// Waits for a status.
+    pub fn wait_until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let reached = holds_within(PATIENCE, || {
+            last = self.status();
+            is_so(&last)
+        });
+        assert!(reached, "never {what}; last:\n{last:#}\n{}", self.node.journal("mirrorlet"));
+        last
+    }
+
+    /// Waits for a condition.
+    pub fn wait_for(&self, condition: &str) -> Value {
+        self.wait_until(condition, |status| status["condition"] == condition)
+    }
+
+    /// Writes a spec and waits until another spec than before is in effect.
+    pub fn put_in_effect(&self, spec: &str) -> Value {
+        let before = self.status()["wanted_spec_digest"].clone();
+        self.write_spec(spec);
+        self.wait_until("in effect", |status| status["condition"] == "in-effect" && status["wanted_spec_digest"] != before)
+    }
+
+    /// Every file and directory below /etc/containerd with mode, owner, link target and digest.
+    pub fn containerd_tree(&self) -> String {
+        let list = "cd /etc/containerd && find . -printf '%p %y %m %U %G %l\\n' | sort && find . -type f -print0 | sort -z | xargs -0 -r sha256sum";
+        self.node.run_ok(["sh", "-c", list])
+    }
+
+    /// `mirrorctl disable`.
+    pub fn disable(&self) {
+        self.node.run_ok(["mirrorctl", "disable"]);
+    }
+
+    /// Times containerd was started since boot.
+    pub fn starts(&self) -> usize {
+        self.node.containerd_starts()
+    }
+}
+
+/// The image that both registries of a stand have.
 pub fn app() -> Image {
     Image::random("lib/app", "1", &[1000, 50_000])
 }
 
-/// What one whole pull of [`app`] looks like in an access log.
-pub const WHOLE_PULL: Served = Served { tags: 1, manifests: 1, blobs: 3 };
-
-/// Pulls, and says who served it: (mirror, upstream).
-pub fn pull_and_see(node: &Node, reference: &str, repository: &str, mirror: &Registry, upstream: &Registry) -> (Served, Served) {
+/// Pulls a ref of `lib/app` anew, and says who served it: (mirror, upstream).
+pub fn pull_and_see(agent: &Agent, reference: &str, mirror: &Registry, upstream: &Registry) -> (Served, Served) {
+    let node = &agent.node;
     node.remove_image(reference);
     mirror.forget();
     upstream.forget();
     node.pull(reference, None).unwrap_or_else(|error| panic!("{reference}: {error}"));
-    (mirror.served(repository), upstream.served(repository))
+    (mirror.served("lib/app"), upstream.served("lib/app"))
+}
+
+/// A docker config.json with one login.
+pub fn docker_config(host: &str, user: &str, password: &str) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    format!("{{\"auths\": {{\"{host}\": {{\"auth\": \"{}\"}}}}}}\n", STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// Makes three tests of each function that takes a generation.
+#[macro_export]
+macro_rules! on_each_generation {
+    ($($test:ident),* $(,)?) => { $(
+        mod $test {
+            use $crate::harness::rootfs::Generation;
+            #[test]
+            fn on_16() {
+                super::$test(Generation::V16);
+            }
+            #[test]
+            fn on_17() {
+                super::$test(Generation::V17);
+            }
+            #[test]
+            fn on_2() {
+                super::$test(Generation::V2);
+            }
+        }
+    )* };
 }

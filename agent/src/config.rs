@@ -208,12 +208,7 @@ pub struct PolicySettings {
 
 impl Default for PolicySettings {
     fn default() -> Self {
-        Self {
-            drift: DriftPolicy::Repair,
-            take_over: Vec::new(),
-            dial_timeout: Duration::from_secs(2),
-            fallback: FallbackPolicy::Upstream,
-        }
+        Self { drift: DriftPolicy::Repair, take_over: Vec::new(), dial_timeout: Duration::from_secs(2), fallback: FallbackPolicy::Upstream }
     }
 }
 
@@ -291,7 +286,8 @@ fn is_plain_absolute(path: &str) -> bool {
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(|reason| serde::de::Error::custom(format!("\"{text}\" is not a time such as \"2s\": {reason}")))
+    humantime::parse_duration(&text)
+        .map_err(|reason| serde::de::Error::custom(format!("\"{text}\" is not a time such as \"2s\": {reason}")))
 }
 
 #[cfg(test)]

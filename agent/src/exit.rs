@@ -1,7 +1,5 @@
 //! Exit codes of both programs, one for each cause.
 
-use crate::status::Condition;
-
 /// Yes; the same; done.
 pub const DONE: u8 = 0;
 /// No; it differs; there are findings.
@@ -26,16 +24,3 @@ pub const PULL_FAILED: u8 = 9;
 pub const FAILED: u8 = 10;
 /// The answer did not come in time.
 pub const LATE: u8 = 11;
-
-/// The code for where a node stands.
-#[must_use]
-pub const fn of_condition(condition: Condition) -> u8 {
-    match condition {
-        Condition::InEffect | Condition::SwitchedOff | Condition::NoSpec | Condition::Held | Condition::Applying => DONE,
-        Condition::SpecInvalid => USAGE,
-        Condition::Refused => REFUSED,
-        Condition::RolledBack => ROLLED_BACK,
-        Condition::Drifted | Condition::AwaitingRestart | Condition::PendingConfirm => DIFFERS,
-        Condition::ContainerdSick => FAILED,
-    }
-}

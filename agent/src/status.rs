@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::problem::ProblemView;
+use crate::{exit, spec::problem::ProblemView};
 
 /// Where the node stands, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -52,6 +52,19 @@ impl Condition {
             Self::PendingConfirm => "pending-confirm",
             Self::SwitchedOff => "switched-off",
             Self::AwaitingRestart => "awaiting-restart",
+        }
+    }
+
+    /// The exit code of a program that was asked for it.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::InEffect | Self::SwitchedOff | Self::NoSpec | Self::Held | Self::Applying => exit::DONE,
+            Self::SpecInvalid => exit::USAGE,
+            Self::Refused => exit::REFUSED,
+            Self::RolledBack => exit::ROLLED_BACK,
+            Self::Drifted | Self::AwaitingRestart | Self::PendingConfirm => exit::DIFFERS,
+            Self::ContainerdSick => exit::FAILED,
         }
     }
 

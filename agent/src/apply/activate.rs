@@ -34,7 +34,13 @@ pub async fn restart(host: &Host, client: &Containerd, old_pid: Option<u32>) -> 
     match settings.driver {
         RestartDriver::Systemd => units::restart(&host.settings.containerd.unit, deadline).await.map_err(|error| restart_failed(&error))?,
         RestartDriver::Command => commands::restart(&settings.command, deadline).await.map_err(|error| restart_failed(&error))?,
-        RestartDriver::Never => return Err(Problem::new("restart.never", "[restart] driver = \"never\": nobody may be asked to restart containerd", "restart it yourself")),
+        RestartDriver::Never => {
+            return Err(Problem::new(
+                "restart.never",
+                "[restart] driver = \"never\": nobody may be asked to restart containerd",
+                "restart it yourself",
+            ));
+        }
     }
     let mut last = "it was not asked yet".to_owned();
     let ready = timeout(deadline, ready(host, client, old_pid, &mut last)).await;
@@ -87,7 +93,11 @@ async fn plugins(client: &Containerd) -> Result<(), Problem> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Problem::new("restart.cri-dead", format!("containerd started without its CRI: {}", errors.join("; ")), "its unit is active all the same; see \"ctr plugins ls\""))
+    Err(Problem::new(
+        "restart.cri-dead",
+        format!("containerd started without its CRI: {}", errors.join("; ")),
+        "its unit is active all the same; see \"ctr plugins ls\"",
+    ))
 }
 
 /// The same process still runs, its plugins are loaded and its CRI answers.
@@ -96,9 +106,16 @@ async fn plugins(client: &Containerd) -> Result<(), Problem> {
 /// What is wrong.
 pub async fn check(client: &Containerd, process: &Process) -> Result<(), Problem> {
     plugins(client).await?;
-    Cri::on(client.channel()).check().await.map_err(|error| Problem::new("restart.cri-dead", error.to_string(), "see \"journalctl -u containerd\""))?;
+    Cri::on(client.channel())
+        .check()
+        .await
+        .map_err(|error| Problem::new("restart.cri-dead", error.to_string(), "see \"journalctl -u containerd\""))?;
     if clock::process_started_ms(process.pid) != Some(process.started_ms) {
-        return Err(Problem::new("restart.crashed", format!("containerd's process {} is gone again", process.pid), "see \"journalctl -u containerd\""));
+        return Err(Problem::new(
+            "restart.crashed",
+            format!("containerd's process {} is gone again", process.pid),
+            "see \"journalctl -u containerd\"",
+        ));
     }
     Ok(())
 }

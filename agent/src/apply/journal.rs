@@ -4,11 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Order;
 use crate::{
-    host::{
-        files::Transaction,
-        observe::Host,
-        state::StateError,
-    },
+    host::{files::Transaction, observe::Host, state::StateError},
     observed::{
         entry::{Attributes, Entry},
         record::Record,
@@ -118,7 +114,9 @@ pub fn read(text: &str) -> Result<Found, String> {
     let value: serde_json::Value = serde_json::from_str(first).map_err(|error| format!("its first line cannot be read: {error}"))?;
     let version = value.get("version").and_then(serde_json::Value::as_u64).unwrap_or(0);
     if version > u64::from(FORMAT) {
-        return Err(format!("it has format {version}, this mirrorlet reads up to format {FORMAT}; install the release that wrote it, or a newer one"));
+        return Err(format!(
+            "it has format {version}, this mirrorlet reads up to format {FORMAT}; install the release that wrote it, or a newer one"
+        ));
     }
     let header = serde_json::from_value(value).map_err(|error| format!("its first line cannot be read: {error}"))?;
     let last = lines.filter_map(|line| serde_json::from_str(line).ok()).next_back();

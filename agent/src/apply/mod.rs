@@ -108,7 +108,7 @@ impl<'a> Apply<'a> {
         }
         match self.begin(plan, observed, order).await {
             Err(problem) => (Outcome::Refused(vec![problem]), record),
-            Ok(run) => run.to_its_end(observed, order, progress).await,
+            Ok(run) => run.carry_to_its_end(observed, order, progress).await,
         }
     }
 
@@ -170,7 +170,8 @@ impl<'a> Apply<'a> {
         self.keep_originals(plan, observed)?;
         let generation = observed.record.generation + 1;
         let tasks = if plan.restart.is_some() { client.tasks().await.unwrap_or_default() } else { BTreeMap::new() };
-        let journal = Journal::open(self.host, Header::new(generation, order, plan, clock::boot_id())).map_err(|error| state_problem(&error))?;
+        let journal =
+            Journal::open(self.host, Header::new(generation, order, plan, clock::boot_id())).map_err(|error| state_problem(&error))?;
         Ok(Run {
             apply: self,
             plan,
@@ -191,7 +192,9 @@ impl<'a> Apply<'a> {
             if let (Entry::File(file), false) = (entry, observed.record.originals.contains_key(path)) {
                 let found = self.host.files.read(path).map_err(|error| file_problem(&error))?;
                 let found = found.filter(|found| found.state.digest == file.digest);
-                let found = found.ok_or_else(|| Problem::new("apply.changed-underneath", format!("{path} was changed while this was planned"), "plan again"))?;
+                let found = found.ok_or_else(|| {
+                    Problem::new("apply.changed-underneath", format!("{path} was changed while this was planned"), "plan again")
+                })?;
                 state.keep_object(&found.content).map_err(|error| state_problem(&error))?;
             }
         }
@@ -204,7 +207,7 @@ impl Run<'_> {
         Transaction { files: &self.apply.host.files, id: self.journal.transaction() }
     }
 
-    async fn to_its_end(mut self, observed: &Observed, order: &Order, progress: Progress<'_>) -> (Outcome, Record) {
+    async fn carry_to_its_end(mut self, observed: &Observed, order: &Order, progress: Progress<'_>) -> (Outcome, Record) {
         match self.forward(progress).await {
             Ok(()) => self.close(observed, order, progress),
             Err(problem) => {
@@ -254,7 +257,9 @@ impl Run<'_> {
     /// The live read. Without a running containerd there is nobody to ask; it reads the files when it starts.
     async fn prove(&self) -> Result<(), Problem> {
         match &self.process {
-            Some(process) if self.plan.wants_hosts_dir && !self.plan.awaits_restart => prove::live_read(self.apply.host, &self.client, process).await,
+            Some(process) if self.plan.wants_hosts_dir && !self.plan.awaits_restart => {
+                prove::live_read(self.apply.host, &self.client, process).await
+            }
             _ => Ok(()),
         }
     }

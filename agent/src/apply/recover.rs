@@ -49,7 +49,8 @@ pub fn recover(host: &Host, _lock: &Lock) -> Result<(Recovery, Record), Problem>
         None => (Recovery::Clean, record),
         Some(found) => {
             let text = found.content.text().unwrap_or_default();
-            let found = journal::read(text).map_err(|reason| Problem::new("recover.journal", format!("{path}: {reason}"), "move it away to start without it"))?;
+            let found = journal::read(text)
+                .map_err(|reason| Problem::new("recover.journal", format!("{path}: {reason}"), "move it away to start without it"))?;
             end(host, &found, record).map_err(|error| state_problem(&error))?
         }
     };
@@ -82,7 +83,9 @@ fn sweep(host: &Host) -> Result<(), StateError> {
     for name in host.files.names(hosts_dir).unwrap_or_default() {
         if live_read::is_nonce_directory(&name) {
             host.files.remove(&format!("{hosts_dir}/{name}"))?;
-        } else if host.files.is_directory(&format!("{hosts_dir}/{name}")) && host.files.link_target(&format!("{hosts_dir}/{name}")).is_none() {
+        } else if host.files.is_directory(&format!("{hosts_dir}/{name}"))
+            && host.files.link_target(&format!("{hosts_dir}/{name}")).is_none()
+        {
             host.files.sweep(&format!("{hosts_dir}/{name}"))?;
         }
     }

@@ -93,5 +93,5 @@ async fn carry_out(verb: Verb, host: Host) -> Result<u8, Problem> {
 fn told(status: &Status) -> u8 {
     println!("{}", status.line());
     status.problems.iter().for_each(|problem| eprintln!("{problem}"));
-    exit::of_condition(status.condition)
+    status.condition.exit_code()
 }

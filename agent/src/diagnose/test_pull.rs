@@ -128,10 +128,18 @@ struct Pull {
 impl Pull {
     fn prepare(status: Status, order: PullOrder) -> Result<Self, Problem> {
         let reference = Reference::parse(&order.reference).map_err(|reason| {
-            Problem::new("pull.reference", format!("\"{}\" is no image name: {reason}", order.reference), "write it as a pod would, e.g. gcr.io/NAME:TAG")
+            Problem::new(
+                "pull.reference",
+                format!("\"{}\" is no image name: {reason}", order.reference),
+                "write it as a pod would, e.g. gcr.io/NAME:TAG",
+            )
         })?;
         if !order.expect_host.is_empty() {
-            return Err(Problem::new("pull.expect", "which host served a pull cannot be told yet", "leave --expect out, and look at the mirror's access log"));
+            return Err(Problem::new(
+                "pull.expect",
+                "which host served a pull cannot be told yet",
+                "leave --expect out, and look at the mirror's access log",
+            ));
         }
         if !order.any && !is_on_spec_host(&status, &reference.domain) {
             return Err(Problem::new(
@@ -201,7 +209,9 @@ impl Pull {
         let is_ours = |name: &str| name == image_id || name.strip_prefix(&repository).is_some_and(|rest| rest.starts_with([':', '@']));
         let created: Vec<&String> = after.keys().filter(|name| !self.before.contains_key(*name) && is_ours(name)).collect();
         let target = after.get(image_id);
-        let is_used = in_use.iter().any(|name| name == image_id || created.contains(&name) || after.get(name).is_some_and(|there| Some(there) == target));
+        let is_used = in_use
+            .iter()
+            .any(|name| name == image_id || created.contains(&name) || after.get(name).is_some_and(|there| Some(there) == target));
         if is_used {
             return Ok(Vec::new());
         }
@@ -229,8 +239,11 @@ impl Fetched {
 
     /// One that is no longer there was fetched whole.
     fn look(&mut self, ingests: Vec<(String, u64, u64)>) {
-        let now: BTreeMap<String, (u64, u64)> =
-            ingests.into_iter().filter(|(name, ..)| !self.others.contains(name)).map(|(name, offset, total)| (name, (offset, total))).collect();
+        let now: BTreeMap<String, (u64, u64)> = ingests
+            .into_iter()
+            .filter(|(name, ..)| !self.others.contains(name))
+            .map(|(name, offset, total)| (name, (offset, total)))
+            .collect();
         self.active = now.len();
         for (name, (offset, total)) in &mut self.seen {
             if !now.contains_key(name) {
@@ -279,9 +292,9 @@ fn login_for(credentials: PullCredentials, reference: &Reference, status: &Statu
     let host = match credentials.host.as_str() {
         "" | "docker.io" if reference.domain == "docker.io" => "registry-1.docker.io".to_owned(),
         "" => reference.domain.clone(),
-        host => RegistryHost::parse(host)
-            .map(|host| host.as_str().to_owned())
-            .map_err(|reason| Problem::new("pull.creds-for", format!("\"{host}\" is no registry: {reason}"), "name a host as the spec does"))?,
+        host => RegistryHost::parse(host).map(|host| host.as_str().to_owned()).map_err(|reason| {
+            Problem::new("pull.creds-for", format!("\"{host}\" is no registry: {reason}"), "name a host as the spec does")
+        })?,
     };
     let known = status.endpoints.iter().find(|endpoint| authority(&endpoint.endpoint) == host);
     let host_url = known.map_or_else(|| format!("https://{host}"), |endpoint| endpoint.endpoint.clone());
@@ -297,7 +310,12 @@ fn check_disk(status: &Status) -> Result<(), Problem> {
     }
     Err(Problem::new(
         "pull.disk",
-        format!("the disk of {} has {} MiB left, and a test pull leaves at least {}", status.containerd.content_dir, disk.available >> 20, least >> 20),
+        format!(
+            "the disk of {} has {} MiB left, and a test pull leaves at least {}",
+            status.containerd.content_dir,
+            disk.available >> 20,
+            least >> 20
+        ),
         "make room first, e.g. with \"crictl rmi --prune\"",
     ))
 }
@@ -307,7 +325,11 @@ fn containerd_problem(error: &ContainerdError) -> Problem {
 }
 
 fn pull_failed(name: &str, status: &tonic::Status) -> Problem {
-    Problem::new("pull.failed", format!("{name} could not be pulled: {}", status.message()), "mirrorctl status shows which hosts are asked, and their logins")
+    Problem::new(
+        "pull.failed",
+        format!("{name} could not be pulled: {}", status.message()),
+        "mirrorctl status shows which hosts are asked, and their logins",
+    )
 }
 
 #[cfg(test)]

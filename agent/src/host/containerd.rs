@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use containerd_client::{
     services::v1::{
-        DeleteImageRequest, GetImageRequest, ListContainersRequest, ListImagesRequest, ListNamespacesRequest, ListStatusesRequest, ListTasksRequest,
-        PluginsRequest, containers_client::ContainersClient, content_client::ContentClient, images_client::ImagesClient,
-        introspection_client::IntrospectionClient, namespaces_client::NamespacesClient, tasks_client::TasksClient, version_client::VersionClient,
+        DeleteImageRequest, GetImageRequest, ListContainersRequest, ListImagesRequest, ListNamespacesRequest, ListStatusesRequest,
+        ListTasksRequest, PluginsRequest, containers_client::ContainersClient, content_client::ContentClient, images_client::ImagesClient,
+        introspection_client::IntrospectionClient, namespaces_client::NamespacesClient, tasks_client::TasksClient,
+        version_client::VersionClient,
     },
     tonic::{Request, metadata::MetadataValue},
 };
@@ -104,7 +105,8 @@ impl Containerd {
     /// When containerd does not answer or its process is gone.
     pub async fn process(&self, main_pid: u32) -> Result<Process, ContainerdError> {
         let pid = if main_pid == 0 {
-            let server = call("Introspection.Server", IntrospectionClient::new(self.channel()).server(in_namespace(CRI_NAMESPACE, ())).await)?;
+            let server =
+                call("Introspection.Server", IntrospectionClient::new(self.channel()).server(in_namespace(CRI_NAMESPACE, ())).await)?;
             server.pid as u32
         } else {
             main_pid

@@ -11,5 +11,9 @@ pub fn start() {
     let stderr = journald.is_none().then(|| tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr));
     // Only our own words: libraries speak of frames and sockets.
     let ours = tracing_subscriber::filter::filter_fn(|metadata| metadata.target().starts_with("mirrorlet"));
-    let _ = tracing_subscriber::registry().with(LevelFilter::INFO).with(journald.with_filter(ours.clone())).with(stderr.with_filter(ours)).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(LevelFilter::INFO)
+        .with(journald.with_filter(ours.clone()))
+        .with(stderr.with_filter(ours))
+        .try_init();
 }

@@ -28,6 +28,9 @@ use crate::{
     spec::problem::Problem,
 };
 
+/// A directory of host directories.
+type Root = (String, BTreeMap<String, HostEntry>);
+
 /// The node, as far as the agent can reach it.
 #[derive(Debug)]
 pub struct Host {
@@ -67,7 +70,8 @@ impl Host {
     pub async fn containerd(&self) -> Result<(Containerd, Place, Fact<Unit>, u32), Problem> {
         let (unit, main_pid) = self.unit().await;
         let place = self.place(unit.known())?;
-        let client = Containerd::at(&place.address).map_err(|error| Problem::new("containerd.address", error.to_string(), "mend [containerd] address"))?;
+        let client = Containerd::at(&place.address)
+            .map_err(|error| Problem::new("containerd.address", error.to_string(), "mend [containerd] address"))?;
         Ok((client, place, unit, main_pid))
     }
 
@@ -128,6 +132,7 @@ impl Host {
         let live_read = self.live_read(&client, &containerd, &record, &registry).await;
         Ok(Observed {
             missing_parents: self.missing_parents(&containerd.place.config),
+            made_directories: self.made_directories(&record),
             other_roots: self.other_roots(&registry, version.as_ref()).map_err(unreadable)?,
             originals: self.originals(&record),
             named_files: self.named_files(&record, &registry),
@@ -235,7 +240,13 @@ impl Host {
             return dumped.clone();
         }
         let dumped = match commands::containerd_config_dump(&place.binary, &place.config).await {
-            Ok(text) => Fact::Known(ConfigText::parse("config dump", Some(&text)).map(|parsed| parsed.registry().config_path).ok().flatten().unwrap_or_default()),
+            Ok(text) => Fact::Known(
+                ConfigText::parse("config dump", Some(&text))
+                    .map(|parsed| parsed.registry().config_path)
+                    .ok()
+                    .flatten()
+                    .unwrap_or_default(),
+            ),
             Err(error) => Fact::Unknown(error.to_string()),
         };
         let mut asked = self.asked.borrow_mut();
@@ -248,7 +259,10 @@ impl Host {
         let tree = self.files.tree(directory, HOSTS_TOML)?;
         let is_host = |name: &String| !name.starts_with('.') && !live_read::is_nonce_directory(name);
         Ok(tree.map(|tree| {
-            tree.into_iter().filter(|(name, _)| is_host(name)).map(|(name, (entry, hosts_toml))| (name, HostEntry { entry, hosts_toml })).collect()
+            tree.into_iter()
+                .filter(|(name, _)| is_host(name))
+                .map(|(name, (entry, hosts_toml))| (name, HostEntry { entry, hosts_toml }))
+                .collect()
         }))
     }
 
@@ -264,8 +278,14 @@ impl Host {
         missing
     }
 
+    fn made_directories(&self, record: &Record) -> BTreeMap<String, Vec<String>> {
+        let hosts_dir = &self.settings.containerd.hosts_dir;
+        let made = record.originals.iter().filter(|(path, entry)| **entry == Entry::Absent && hosts_dir.starts_with(path.as_str()));
+        made.filter_map(|(path, _)| Some((path.clone(), self.files.names(path).ok()?))).collect()
+    }
+
     /// The other directories of a list; since 2.2 an unset `config_path` is one.
-    fn other_roots(&self, registry: &Registry, version: Option<&Version>) -> Result<Vec<(String, BTreeMap<String, HostEntry>)>, FileError> {
+    fn other_roots(&self, registry: &Registry, version: Option<&Version>) -> Result<Vec<Root>, FileError> {
         let default = version.is_some_and(Version::has_default_config_path) && registry.mirrors.is_empty();
         let default = if default { "/etc/containerd/certs.d:/etc/docker/certs.d" } else { "" };
         let list = registry.config_path.as_deref().filter(|path| !path.is_empty()).unwrap_or(default);

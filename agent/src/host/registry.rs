@@ -126,7 +126,8 @@ fn client(reach: &Reach) -> Result<RegistryClient, String> {
 
 fn tls(reach: &Reach) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let builder =
+        ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
     let builder = if reach.skip_verify {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     } else {
@@ -136,7 +137,9 @@ fn tls(reach: &Reach) -> Result<ClientConfig, String> {
         None => Ok(builder.with_no_client_auth()),
         Some(pair) => {
             let pem = pair.pem();
-            let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(|error| format!("client certificate: {error}"))?;
+            let chain = CertificateDer::pem_slice_iter(&pem)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| format!("client certificate: {error}"))?;
             let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| format!("client key: {error}"))?;
             builder.with_client_auth_cert(chain, key).map_err(|error| format!("client certificate: {error}"))
         }

@@ -35,7 +35,9 @@ pub enum StateError {
         source: RecordProblem,
     },
     /// Another mirrorlet holds the lock.
-    #[error("another mirrorlet is at work on this node (it holds {path}); ask it with mirrorctl, or stop it with \"systemctl stop mirrorlet\"")]
+    #[error(
+        "another mirrorlet is at work on this node (it holds {path}); ask it with mirrorctl, or stop it with \"systemctl stop mirrorlet\""
+    )]
     Locked {
         /// The lock file.
         path: String,

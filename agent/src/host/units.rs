@@ -13,7 +13,11 @@ use crate::observed::Unit;
 const PRIVATE_SOCKET: &str = "/run/systemd/private";
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-#[proxy(interface = "org.freedesktop.systemd1.Manager", default_service = "org.freedesktop.systemd1", default_path = "/org/freedesktop/systemd1")]
+#[proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
 trait Manager {
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
@@ -92,9 +96,18 @@ pub async fn look(name: &str) -> Result<(Unit, u32), UnitError> {
 async fn look_now(name: &str) -> Result<(Unit, u32), UnitError> {
     let connection = connect().await?;
     let path = ManagerProxy::new(&connection).await?.load_unit(name).await?;
-    let unit = UnitPropertiesProxy::builder(&connection).path(path.clone()).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
-    let service = ServicePropertiesProxy::builder(&connection).path(path).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
-    let exec_start = service.exec_start().await.unwrap_or_default().into_iter().next().map(|command| with_program(command.0, command.1)).unwrap_or_default();
+    let unit =
+        UnitPropertiesProxy::builder(&connection).path(path.clone()).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
+    let service =
+        ServicePropertiesProxy::builder(&connection).path(path).cache_properties(zbus::proxy::CacheProperties::No).build().await?;
+    let exec_start = service
+        .exec_start()
+        .await
+        .unwrap_or_default()
+        .into_iter()
+        .next()
+        .map(|command| with_program(command.0, command.1))
+        .unwrap_or_default();
     let facts = Unit {
         name: name.to_owned(),
         load_state: unit.load_state().await?,

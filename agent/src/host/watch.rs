@@ -28,7 +28,9 @@ impl Interest {
     }
 
     fn holds(&self, path: &Path) -> bool {
-        self.paths.contains(path) || self.directories.contains(path) || path.parent().is_some_and(|parent| self.directories.contains(parent))
+        self.paths.contains(path)
+            || self.directories.contains(path)
+            || path.parent().is_some_and(|parent| self.directories.contains(parent))
     }
 
     fn to_watch(&self) -> impl Iterator<Item = PathBuf> {
@@ -82,7 +84,8 @@ impl Watch {
 
     /// Watches for this from now on, and for nothing else.
     pub fn set(&mut self, spec: Interest, node: Interest) {
-        let wanted: BTreeMap<PathBuf, u64> = spec.to_watch().chain(node.to_watch()).filter_map(|path| Some((path.clone(), inode(&path)?))).collect();
+        let wanted: BTreeMap<PathBuf, u64> =
+            spec.to_watch().chain(node.to_watch()).filter_map(|path| Some((path.clone(), inode(&path)?))).collect();
         *self.interests.lock().unwrap_or_else(PoisonError::into_inner) = Interests { spec, node };
         let Some(watcher) = &mut self.watcher else { return };
         for path in self.watched.keys().filter(|path| wanted.get(*path) != self.watched.get(*path)) {
@@ -170,6 +173,7 @@ fn parts(path: &Path) -> Vec<std::ffi::OsString> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make the links they look at")]
 mod tests {
     use std::os::unix::fs::symlink;
 

@@ -33,8 +33,11 @@ impl ConfigText {
     /// # Errors
     /// When it is not UTF-8 or not TOML; containerd would not start with it either.
     pub fn parse(path: &str, text: Option<&str>) -> Result<Self, Problem> {
-        let text = text.ok_or_else(|| Problem::new("config.not-text", format!("{path} is not UTF-8"), "containerd cannot read it either; restore it"))?;
-        let document: DocumentMut = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").parse().map_err(|error| syntax_problem(path, text, &error))?;
+        let text = text.ok_or_else(|| {
+            Problem::new("config.not-text", format!("{path} is not UTF-8"), "containerd cannot read it either; restore it")
+        })?;
+        let document: DocumentMut =
+            text.trim_start_matches('\u{feff}').replace("\r\n", "\n").parse().map_err(|error| syntax_problem(path, text, &error))?;
         let version = document.get("version").and_then(Item::as_integer);
         Ok(Self { path: path.into(), document, version })
     }
@@ -75,8 +78,12 @@ fn syntax_problem(path: &str, text: &str, error: &toml_edit::TomlError) -> Probl
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
     let location = Location { file: path.into(), line: line as u32, column: column as u32 };
-    Problem::new("config.syntax", format!("not TOML: {}", error.message().trim().replace('\n', ", ")), "containerd does not start with it; mend it first")
-        .at(location, "")
+    Problem::new(
+        "config.syntax",
+        format!("not TOML: {}", error.message().trim().replace('\n', ", ")),
+        "containerd does not start with it; mend it first",
+    )
+    .at(location, "")
 }
 
 /// The CRI's registry settings.
@@ -215,7 +222,9 @@ fn version_problem(root: &ConfigText, containerd: &Version) -> Option<Problem> {
     match root.version {
         None | Some(..=1) => Some(Problem::new(
             "config.version-1",
-            format!("{path} is a config of version 1 (no line \"version = 2\"): containerd 2.0 to 2.2 drop its CRI settings without a word"),
+            format!(
+                "{path} is a config of version 1 (no line \"version = 2\"): containerd 2.0 to 2.2 drop its CRI settings without a word"
+            ),
             "add \"version = 2\" and move [plugins.cri] to [plugins.\"io.containerd.grpc.v1.cri\"], restart containerd, then apply again",
         )),
         Some(version) if version > containerd.newest_config_version() => Some(Problem::new(
@@ -246,12 +255,18 @@ fn drop_in_problem(root: &ConfigText, drop_in: &ConfigText, containerd: &Version
         });
     }
     if let Some(version) = drop_in.version.filter(|version| *version > root_version) {
-        let why = format!("which is newer than {root_version} in {}: containerd {containerd} then loses that file's CRI settings or does not start", root.path);
+        let why = format!(
+            "which is newer than {root_version} in {}: containerd {containerd} then loses that file's CRI settings or does not start",
+            root.path
+        );
         return refuse(format!("version = {version}"), why);
     }
     let registry = drop_in.registry();
     if registry.config_path.as_deref().is_some_and(|path| path != hosts_dir) {
-        return refuse(format!("registry.config_path in [plugins.\"{}\"]", drop_in.registry_plugin()), format!("which overrides {}", root.path));
+        return refuse(
+            format!("registry.config_path in [plugins.\"{}\"]", drop_in.registry_plugin()),
+            format!("which overrides {}", root.path),
+        );
     }
     if !registry.mirrors.is_empty() {
         let why = "which switches the CRI off as soon as config_path is set".into();

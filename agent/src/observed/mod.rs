@@ -223,6 +223,8 @@ pub struct Observed {
     pub hosts_dir: Option<BTreeMap<String, HostEntry>>,
     /// Directories above the hosts directory and the config file that do not exist, outermost first.
     pub missing_parents: Vec<String>,
+    /// Directories that we made, the hosts directory and those above it, with the names in them.
+    pub made_directories: BTreeMap<String, Vec<String>>,
     /// The other directories of a `config_path` list, in order.
     pub other_roots: Vec<(String, BTreeMap<String, HostEntry>)>,
     /// What we own and why.

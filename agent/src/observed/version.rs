@@ -106,6 +106,9 @@ mod tests {
     #[test]
     fn each_release_reads_its_config_versions() {
         let newest = |text| Version::parse(text).unwrap().newest_config_version();
-        assert_eq!([newest("1.6.20"), newest("1.7.34"), newest("2.0.11"), newest("2.2.7"), newest("2.3.0"), newest("3.0.0")], [2, 2, 3, 3, 4, 4]);
+        assert_eq!(
+            [newest("1.6.20"), newest("1.7.34"), newest("2.0.11"), newest("2.2.7"), newest("2.3.0"), newest("3.0.0")],
+            [2, 2, 3, 3, 4, 4]
+        );
     }
 }

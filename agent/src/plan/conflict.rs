@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    observed::{
-        HostEntry, Observed,
-        entry::Entry,
-    },
+    observed::{HostEntry, Observed, entry::Entry},
     render::{
         host_directory::{DEFAULT_DIRECTORY, HOSTS_TOML},
         hosts_toml,
@@ -40,13 +37,19 @@ pub fn host_problem(observed: &Observed, hosts_dir: &str, name: &str, take_over:
     }
     let foreign = here.filter(|_| !is_ours(observed, &path)).map(|here| (path.clone(), here));
     let elsewhere = || {
-        observed.other_roots.iter().find_map(|(root, entries)| Some((format!("{root}/{name}"), entries.get(name)?))).filter(|_| here.is_none())
+        observed
+            .other_roots
+            .iter()
+            .find_map(|(root, entries)| Some((format!("{root}/{name}"), entries.get(name)?)))
+            .filter(|_| here.is_none())
     };
     let (path, entry) = foreign.or_else(elsewhere)?;
     Some(Problem::new(
         "conflict.foreign-host",
-        format!("{path} was written by somebody else:\n{}", shown(entry)),
-        format!("allow replacing it with --take-over {name} (or [policy] take_over), or take {name} out of the spec; it is kept for disable"),
+        format!("{path} was written by somebody else:\n{}\n", shown(entry)),
+        format!(
+            "allow replacing it with --take-over {name} (or [policy] take_over), or take {name} out of the spec; it is kept for disable"
+        ),
     ))
 }
 
@@ -66,10 +69,13 @@ fn not_replaceable(path: &str, here: &HostEntry) -> Option<Problem> {
 
 fn shown(entry: &HostEntry) -> String {
     match (&entry.hosts_toml, &entry.entry) {
-        (Some(text), _) => super::explain::masked(text).lines().map(|line| format!("    {line}\n")).collect(),
+        (Some(text), _) => super::explain::masked(text).lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n"),
         (None, Entry::Symlink { target }) => format!("    a symbolic link to {target}"),
         (None, Entry::Directory { files, .. }) => {
-            format!("    a directory without {HOSTS_TOML}, with {}", if files.is_empty() { "no file".into() } else { files.keys().cloned().collect::<Vec<_>>().join(", ") })
+            format!(
+                "    a directory without {HOSTS_TOML}, with {}",
+                if files.is_empty() { "no file".into() } else { files.keys().cloned().collect::<Vec<_>>().join(", ") }
+            )
         }
         (None, other) => format!("    {}", other.noun()),
     }
@@ -80,7 +86,10 @@ fn shown(entry: &HostEntry) -> String {
 pub fn shadows_default(observed: &Observed, hosts_dir: &str, has_default: bool) -> Vec<Problem> {
     let entries = observed.hosts_dir.iter().flatten();
     let bare = entries.filter(|(name, entry)| {
-        name.as_str() != DEFAULT_DIRECTORY && !name.starts_with('.') && matches!(entry.entry, Entry::Directory { .. }) && entry.hosts_toml.is_none()
+        name.as_str() != DEFAULT_DIRECTORY
+            && !name.starts_with('.')
+            && matches!(entry.entry, Entry::Directory { .. })
+            && entry.hosts_toml.is_none()
     });
     bare.filter(|(name, _)| has_default && !is_ours(observed, &format!("{hosts_dir}/{name}")))
         .map(|(name, _)| {

@@ -41,7 +41,8 @@ impl<'a> Directories<'a> {
     /// The hosts directory and what is above it.
     pub fn make_parents(&mut self) {
         let missing = self.observed.hosts_dir.is_none().then(|| self.hosts_dir.to_owned());
-        for path in self.observed.missing_parents.iter().filter(|path| *path != self.hosts_dir).cloned().chain(missing).collect::<Vec<_>>() {
+        for path in self.observed.missing_parents.iter().filter(|path| *path != self.hosts_dir).cloned().chain(missing).collect::<Vec<_>>()
+        {
             let attributes = Attributes::root(0o755);
             self.after.originals.entry(path.clone()).or_insert(Entry::Absent);
             self.steps.push(Step {
@@ -83,7 +84,13 @@ impl<'a> Directories<'a> {
 
     fn owned_names(&self) -> impl Iterator<Item = String> + use<'a> {
         let prefix = format!("{}/", self.hosts_dir);
-        self.observed.record.owned.keys().filter_map(move |path| path.strip_prefix(&prefix)).filter(|name| !name.contains('/')).map(str::to_owned)
+        self.observed
+            .record
+            .owned
+            .keys()
+            .filter_map(move |path| path.strip_prefix(&prefix))
+            .filter(|name| !name.contains('/'))
+            .map(str::to_owned)
     }
 
     fn path(&self, name: &str) -> String {
@@ -112,13 +119,21 @@ impl<'a> Directories<'a> {
             self.remember_original(&path, there);
         }
         match there {
-            Some(HostEntry { entry: Entry::Directory { files: found, .. }, hosts_toml }) => self.change_inside(&path, &files, found, hosts_toml.as_ref()),
+            Some(HostEntry { entry: Entry::Directory { files: found, .. }, hosts_toml }) => {
+                self.change_inside(&path, &files, found, hosts_toml.as_ref())
+            }
             other => {
                 if let Some(other) = other {
-                    self.push(&path, other.entry.clone(), None, Change::RemoveFile, format!("{} stands where {name} belongs", other.entry.noun()));
+                    self.push(
+                        &path,
+                        other.entry.clone(),
+                        None,
+                        Change::RemoveFile,
+                        format!("{} stands where {name} belongs", other.entry.noun()),
+                    );
                 }
                 let change = Change::PlaceDirectory { attributes: Attributes::root(0o755), files };
-                self.push(&path, Entry::Absent, None, change, format!("{name} is mirrored or a mirror"));
+                self.push(&path, Entry::Absent, None, change, wanted.reason.clone());
             }
         }
         self.after.owned.insert(path, owned);
@@ -137,7 +152,13 @@ impl<'a> Directories<'a> {
         }
     }
 
-    fn change_inside(&mut self, path: &str, wanted: &BTreeMap<String, NewFile>, found: &BTreeMap<String, FileState>, text: Option<&Content>) {
+    fn change_inside(
+        &mut self,
+        path: &str,
+        wanted: &BTreeMap<String, NewFile>,
+        found: &BTreeMap<String, FileState>,
+        text: Option<&Content>,
+    ) {
         let (last, first): (Vec<_>, Vec<_>) = wanted.iter().partition(|(name, _)| *name == HOSTS_TOML);
         for (name, file) in first.into_iter().chain(last) {
             let there = found.get(name);
@@ -172,7 +193,13 @@ impl<'a> Directories<'a> {
                 if let Some(other) = other {
                     self.push(&path, other, None, Change::RemoveFile, "it stands where a link of ours belongs".into());
                 }
-                self.push(&path, Entry::Absent, None, Change::Symlink { target: target.to_owned() }, "config_path was a list; this one stays readable".into());
+                self.push(
+                    &path,
+                    Entry::Absent,
+                    None,
+                    Change::Symlink { target: target.to_owned() },
+                    "config_path was a list; this one stays readable".into(),
+                );
             }
         }
         self.after.originals.entry(path.clone()).or_insert(Entry::Absent);
@@ -186,11 +213,15 @@ impl<'a> Directories<'a> {
         let original_text = self.after.originals.remove(&format!("{path}/{HOSTS_TOML}"));
         let Some(there) = self.there(name) else { return };
         match (&there.entry, original) {
-            (Entry::Directory { files, others, .. }, Entry::Absent) if others.is_empty() && files.keys().all(|name| self.is_ours_inside(&path, name)) => {
+            (Entry::Directory { files, others, .. }, Entry::Absent)
+                if others.is_empty() && files.keys().all(|name| self.is_ours_inside(&path, name)) =>
+            {
                 self.push(&path, there.entry.clone(), None, Change::RemoveDirectory, "no longer mirrored".into());
             }
             (Entry::Directory { files, .. }, _) => self.give_back_inside(&path, files, there.hosts_toml.as_ref(), original_text),
-            (Entry::Symlink { .. }, Entry::Absent) => self.push(&path, there.entry.clone(), None, Change::RemoveFile, "the link is ours".into()),
+            (Entry::Symlink { .. }, Entry::Absent) => {
+                self.push(&path, there.entry.clone(), None, Change::RemoveFile, "the link is ours".into())
+            }
             _ => {}
         }
     }
@@ -209,7 +240,9 @@ impl<'a> Directories<'a> {
                 let file = NewFile { content: content.clone(), attributes: state.attributes };
                 self.push(&hosts_toml, before, text.cloned(), Change::PutFile(file), "as it was found".into());
             }
-            _ if before != Entry::Absent => self.push(&hosts_toml, before, text.cloned(), Change::RemoveFile, "was not there before".into()),
+            _ if before != Entry::Absent => {
+                self.push(&hosts_toml, before, text.cloned(), Change::RemoveFile, "was not there before".into())
+            }
             _ => {}
         }
         for (name, state) in files.iter().filter(|(name, _)| *name != HOSTS_TOML && self.is_ours_inside(path, name)).collect::<Vec<_>>() {

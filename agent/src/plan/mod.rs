@@ -95,7 +95,7 @@ impl Plan {
 #[must_use]
 pub fn plan(observed: &Observed, desired: &Desired, policy: &Policy) -> Plan {
     let mut plan = if desired.is_off() { restore(observed, policy) } else { forward(observed, desired, policy) };
-    plan.spec_digest = Some(desired.digest.clone());
+    plan.spec_digest = Some(desired.digest);
     plan
 }
 
@@ -125,6 +125,9 @@ fn forward_for(observed: &Observed, desired: &Desired, policy: &Policy, version:
         Ok(effective) => effective,
         Err(refusals) => return Plan::refused(refusals),
     };
+    if let Some(refusal) = unwritable_config(observed) {
+        return Plan::refused(vec![refusal]);
+    }
     let mut notices = Vec::new();
     let carried = carried(observed, &effective.registry, version, policy, desired, &mut notices);
     let record = &observed.record;
@@ -142,8 +145,11 @@ fn forward_for(observed: &Observed, desired: &Desired, policy: &Policy, version:
     notices.append(&mut rendered.notices);
     let has_default = rendered.directories.contains_key(host_directory::DEFAULT_DIRECTORY);
     notices.extend(conflict::shadows_default(observed, &policy.hosts_dir, has_default));
-    let refusals: Vec<_> =
-        rendered.directories.keys().filter_map(|name| conflict::host_problem(observed, &policy.hosts_dir, name, &policy.take_over)).collect();
+    let refusals: Vec<_> = rendered
+        .directories
+        .keys()
+        .filter_map(|name| conflict::host_problem(observed, &policy.hosts_dir, name, &policy.take_over))
+        .collect();
     if !refusals.is_empty() {
         return Plan { refusals, notices, ..Plan::default() };
     }
@@ -163,8 +169,35 @@ fn forward_for(observed: &Observed, desired: &Desired, policy: &Policy, version:
     finish(observed, policy, steps, after, notices, true)
 }
 
+/// A config file that could not be written, or not given back.
+fn unwritable_config(observed: &Observed) -> Option<Problem> {
+    let path = &observed.config.root.path;
+    match &observed.config.entry {
+        Entry::Absent => None,
+        Entry::File(file) if (file.attributes.uid, file.attributes.gid) == (0, 0) || observed.can_change_owner => None,
+        Entry::File(file) => Some(Problem::new(
+            "config.owner",
+            format!("{path} belongs to {}:{}, and mirrorlet may not give files to other owners", file.attributes.uid, file.attributes.gid),
+            "give the unit CAP_CHOWN, or the file to root",
+        )),
+        Entry::Symlink { target } => Some(Problem::new(
+            "config.link",
+            format!("{path} is a symbolic link to {target}, so somebody else looks after it"),
+            "let containerd's unit name the file itself with --config, or put the file there",
+        )),
+        other => Some(Problem::new("config.not-a-file", format!("{path} is {}", other.noun()), "put a file there")),
+    }
+}
+
 /// Adds the restart and its refusals.
-fn finish(observed: &Observed, policy: &Policy, steps: Vec<Step>, mut after: After, mut notices: Vec<Problem>, wants_hosts_dir: bool) -> Plan {
+fn finish(
+    observed: &Observed,
+    policy: &Policy,
+    steps: Vec<Step>,
+    mut after: After,
+    mut notices: Vec<Problem>,
+    wants_hosts_dir: bool,
+) -> Plan {
     let config = &observed.containerd.place.config;
     let registry = |content: Option<&Content>| {
         let text = content.map_or(Some(""), Content::text);
@@ -202,7 +235,14 @@ fn finish(observed: &Observed, policy: &Policy, steps: Vec<Step>, mut after: Aft
 }
 
 /// Mirrors of the node's own: those remembered, and those found now.
-fn carried(observed: &Observed, registry: &Registry, version: &Version, policy: &Policy, desired: &Desired, notices: &mut Vec<Problem>) -> Carried {
+fn carried(
+    observed: &Observed,
+    registry: &Registry,
+    version: &Version,
+    policy: &Policy,
+    desired: &Desired,
+    notices: &mut Vec<Problem>,
+) -> Carried {
     let mut carried = observed.record.carried.clone();
     carried.mirrors.extend(registry.mirrors.clone());
     if version.has_configs_tls() {
@@ -216,11 +256,16 @@ fn carried(observed: &Observed, registry: &Registry, version: &Version, policy: 
     }
     let hosts = desired.by_host();
     let mirrored: BTreeSet<&str> = hosts.keys().map(|host| host.as_str()).collect();
-    for (namespace, endpoints) in registry.mirrors.iter().filter(|(namespace, _)| !observed.record.carried.mirrors.contains_key(*namespace)) {
+    for (namespace, endpoints) in registry.mirrors.iter().filter(|(namespace, _)| !observed.record.carried.mirrors.contains_key(*namespace))
+    {
         let place = if mirrored.contains(namespace.as_str()) { "after the endpoints of the spec" } else { "as before" };
         notices.push(Problem::new(
             "carried.mirror",
-            format!("the mirror {} of {namespace} in {} is carried over to hosts.toml and asked {place}", endpoints.join(", "), observed.config.root.path),
+            format!(
+                "the mirror {} of {namespace} in {} is carried over to hosts.toml and asked {place}",
+                endpoints.join(", "),
+                observed.config.root.path
+            ),
             "",
         ));
     }
@@ -244,23 +289,35 @@ fn new_links(
     let mut links = BTreeMap::new();
     for (root, entries) in &observed.other_roots {
         for (name, entry) in entries {
-            if name.starts_with('.') || wanted(name) || links.contains_key(name) || !matches!(entry.entry, Entry::Directory { .. } | Entry::Symlink { .. }) {
+            if name.starts_with('.')
+                || wanted(name)
+                || links.contains_key(name)
+                || !matches!(entry.entry, Entry::Directory { .. } | Entry::Symlink { .. })
+            {
                 continue;
             }
             if here(name) {
-                notices.push(Problem::new("carried.two-roots", format!("{name} is in {root} and in {}; the latter counts", policy.hosts_dir), ""));
+                notices.push(Problem::new(
+                    "carried.two-roots",
+                    format!("{name} is in {root} and in {}; the latter counts", policy.hosts_dir),
+                    "",
+                ));
                 continue;
             }
             links.insert(name.clone(), format!("{root}/{name}"));
         }
     }
     if !links.is_empty() {
-        let was_read = version.searches_config_path_list() || registry.config_path.as_deref().is_some_and(|path| !path.contains(':'));
+        let was_read = version.searches_config_path_list()
+            || registry.config_path.as_deref().is_some_and(|path| !path.is_empty() && !path.contains(':'));
         let names = links.keys().cloned().collect::<Vec<_>>().join(", ");
         let message = if was_read {
             format!("host directories of other roots are linked into {}: {names}", policy.hosts_dir)
         } else {
-            format!("containerd {version} did not read these host directories, because config_path was a list; linked into {} they wake up: {names}", policy.hosts_dir)
+            format!(
+                "containerd {version} did not read these host directories, because config_path was a list; linked into {} they wake up: {names}",
+                policy.hosts_dir
+            )
         };
         notices.push(Problem::new("carried.links", message, ""));
     }
@@ -274,12 +331,20 @@ fn config_login_notice(logins: &BTreeSet<String>, version: &Version) -> Option<P
     let hosts = logins.iter().cloned().collect::<Vec<_>>().join(", ");
     Some(Problem::new(
         "login.in-config",
-        format!("containerd {version} can learn the login at {hosts}, which asks by token, only from config.toml: a change of it costs a restart"),
+        format!(
+            "containerd {version} can learn the login at {hosts}, which asks by token, only from config.toml: a change of it costs a restart"
+        ),
         "containerd 2.1 and later take it from hosts.toml",
     ))
 }
 
-fn config_step(observed: &Observed, effective: &Effective, rendered: &Rendered<'_>, version: &Version, policy: &Policy) -> Result<Option<Step>, Problem> {
+fn config_step(
+    observed: &Observed,
+    effective: &Effective,
+    rendered: &Rendered<'_>,
+    version: &Version,
+    policy: &Policy,
+) -> Result<Option<Step>, Problem> {
     let record = &observed.record;
     let path = &observed.config.root.path;
     let goal = Goal {

@@ -85,7 +85,9 @@ fn also_effective(observed: &Observed, started_ms: i64) -> Vec<String> {
     let newer = std::iter::once(&config.root).chain(&config.imports).filter(|file| file.text.is_some() && file.changed_ms > started_ms);
     sentences.extend(newer.map(|file| format!("{} was changed after containerd was started", file.path)));
     if containerd.unit.known().is_some_and(|unit| unit.needs_daemon_reload) {
-        sentences.push("the unit's files changed since systemd read them; without \"systemctl daemon-reload\" the restart uses the old ones".into());
+        sentences.push(
+            "the unit's files changed since systemd read them; without \"systemctl daemon-reload\" the restart uses the old ones".into(),
+        );
     }
     sentences
 }

@@ -47,7 +47,11 @@ fn config_step(observed: &Observed, notices: &mut Vec<Problem>) -> Result<Option
         (Entry::Absent, _) if is_untouched => Change::RemoveFile,
         (Entry::File(_), None) => return Err(lost_original(path)),
         (_, content) => {
-            notices.push(Problem::new("restore.edited", format!("{path} was edited since; only the registry keys go back, the edit stays"), ""));
+            notices.push(Problem::new(
+                "restore.edited",
+                format!("{path} was edited since; only the registry keys go back, the edit stays"),
+                "",
+            ));
             merged(observed, content)?
         }
     };
@@ -83,24 +87,35 @@ fn lost_original(path: &str) -> Problem {
     )
 }
 
-/// Directories we made that hold nothing but what goes now.
+/// Directories we made that hold nothing but what goes now, innermost first.
 fn empty_directories(observed: &Observed, policy: &Policy, steps: &[Step]) -> Vec<Step> {
-    let removed: Vec<&str> = steps.iter().filter(|step| step.after() == Entry::Absent).map(|step| step.path.as_str()).collect();
     let originals = &observed.record.originals;
-    let made = |path: &str| originals.get(path) == Some(&Entry::Absent);
-    let hosts_dir = policy.hosts_dir.as_str();
+    let mut removed: Vec<String> = steps.iter().filter(|step| step.after() == Entry::Absent).map(|step| step.path.clone()).collect();
+    let mut made: Vec<&String> = originals
+        .iter()
+        .filter(|(path, entry)| **entry == Entry::Absent && is_above(path, &policy.hosts_dir))
+        .map(|(path, _)| path)
+        .collect();
+    made.sort_by_key(|path| std::cmp::Reverse(path.len()));
     let mut result = Vec::new();
-    let entries = observed.hosts_dir.iter().flatten();
-    let is_empty = entries.map(|(name, _)| format!("{hosts_dir}/{name}")).all(|path| removed.contains(&path.as_str()));
-    if observed.hosts_dir.is_some() && made(hosts_dir) && is_empty {
-        let attributes = Attributes::root(0o755);
+    for path in made {
+        let Some(names) = observed.made_directories.get(path) else { continue };
+        if !names.iter().all(|name| removed.contains(&format!("{path}/{name}"))) {
+            continue;
+        }
+        removed.push(path.clone());
         result.push(Step {
-            path: hosts_dir.to_owned(),
-            before: Entry::Directory { attributes, files: BTreeMap::new(), others: Vec::new() },
+            path: path.clone(),
+            before: Entry::Directory { attributes: Attributes::root(0o755), files: BTreeMap::new(), others: Vec::new() },
             before_content: None,
             change: Change::RemoveDirectory,
             reason: "was not there before".into(),
         });
     }
     result
+}
+
+/// The hosts directory itself, or one above it.
+fn is_above(path: &str, hosts_dir: &str) -> bool {
+    hosts_dir == path || hosts_dir.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
 }

@@ -89,8 +89,14 @@ impl CommandError {
     #[must_use]
     pub fn problem(&self) -> Problem {
         match self {
-            Self::Stale { etag } => Problem::new("etag.stale", format!("something changed in between; the etag is {etag} now"), "look at the status, then ask again"),
-            Self::Invalid(problems) => problems.first().cloned().unwrap_or_else(|| Problem::new("spec.invalid", "the spec cannot be used", "")),
+            Self::Stale { etag } => Problem::new(
+                "etag.stale",
+                format!("something changed in between; the etag is {etag} now"),
+                "look at the status, then ask again",
+            ),
+            Self::Invalid(problems) => {
+                problems.first().cloned().unwrap_or_else(|| Problem::new("spec.invalid", "the spec cannot be used", ""))
+            }
             Self::Precondition(problem) => problem.clone(),
             Self::RequestIdReused => Problem::new("request-id.reused", "this request id was used with another request", "take a new one"),
             Self::Stopping => Problem::new("daemon.stopping", "the daemon is stopping", "ask again once it runs"),

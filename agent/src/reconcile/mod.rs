@@ -90,7 +90,8 @@ impl Reconciler {
         let changes = Arc::new(Changes::default());
         let (status, receiver) = watch::channel(Status::default());
         let watch = Watch::new(changes.clone());
-        let reconciler = Self { host, lock, record, watch, changes, status, watched_inputs: Vec::new(), endpoints: Vec::new(), probed: None };
+        let reconciler =
+            Self { host, lock, record, watch, changes, status, watched_inputs: Vec::new(), endpoints: Vec::new(), probed: None };
         reconciler.after_recovery(&recovery).await;
         Ok((reconciler, receiver))
     }
@@ -142,7 +143,7 @@ impl Reconciler {
                 () = changes.node.notified() => { self.wait_for_quiet().await; self.look_and_act(Cause::Event).await; }
                 () = tick.notified() => {
                     ticks = ticks.wrapping_add(1);
-                    if !self.watch.is_complete() || ticks % FULL_LOOK == 0 || self.containerd_is_another() {
+                    if !self.watch.is_complete() || ticks.is_multiple_of(FULL_LOOK) || self.containerd_is_another() {
                         self.look_and_act(Cause::Event).await;
                     }
                 }
@@ -339,7 +340,11 @@ fn tell(outcome: &Outcome) {
         }
         Outcome::Unchanged => tracing::debug!("nothing to change"),
         Outcome::RolledBack(effort, problems) => {
-            tracing::error!(generation = effort.generation, restarts = effort.restarts, "rolled back; the spec is parked until it changes or somebody resumes it");
+            tracing::error!(
+                generation = effort.generation,
+                restarts = effort.restarts,
+                "rolled back; the spec is parked until it changes or somebody resumes it"
+            );
             problems.iter().for_each(|problem| tracing::error!("{problem}"));
         }
         Outcome::Refused(problems) => problems.iter().for_each(|problem| tracing::error!("refused: {problem}")),

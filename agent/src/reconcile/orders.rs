@@ -192,7 +192,11 @@ impl Reconciler {
 
     fn refused_or_unchanged(&self) -> Outcome {
         let status = self.status.borrow();
-        if status.condition.is_as_wanted() { Outcome::Unchanged } else { Outcome::Refused(status.problems.iter().map(Problem::from).collect()) }
+        if status.condition.is_as_wanted() {
+            Outcome::Unchanged
+        } else {
+            Outcome::Refused(status.problems.iter().map(Problem::from).collect())
+        }
     }
 
     pub(super) async fn restore(&mut self, order: &RestoreOrder) -> Result<(OutcomeView, PlanView, String), CommandError> {

@@ -48,7 +48,11 @@ pub fn without_wish(reconciler: &Reconciler, observed: Option<&Observed>, proble
     } else if record.hold.is_some() {
         (Condition::Held, "disabled; the node is as it was found".into(), "mirrorctl resume, or write another spec".into())
     } else if record.owned.is_empty() {
-        (Condition::NoSpec, format!("there is no spec at {path}; containerd is not touched"), format!("write {path}, or mirrorctl apply FILE"))
+        (
+            Condition::NoSpec,
+            format!("there is no spec at {path}; containerd is not touched"),
+            format!("write {path}, or mirrorctl apply FILE"),
+        )
     } else {
         let summary = format!("the spec at {path} is gone; what is in effect stays as it is");
         (Condition::SpecInvalid, summary, "put it back, or write \"registryMirrors: []\" to switch mirroring off".into())
@@ -185,8 +189,12 @@ fn login_notices(status: &Status) -> Vec<ProblemView> {
         )
     });
     let unproven = status.endpoints.iter().filter(|endpoint| endpoint.login == LoginState::Unproven && endpoint.asks_for == "unknown");
-    let unproven = unproven.map(|endpoint| Problem::new("login.unproven", format!("{}: login unproven: {}", endpoint.endpoint, endpoint.error), ""));
-    let anonymous = status.endpoints.iter().filter(|endpoint| endpoint.login == LoginState::None && matches!(endpoint.asks_for.as_str(), "basic" | "token"));
+    let unproven =
+        unproven.map(|endpoint| Problem::new("login.unproven", format!("{}: login unproven: {}", endpoint.endpoint, endpoint.error), ""));
+    let anonymous = status
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.login == LoginState::None && matches!(endpoint.asks_for.as_str(), "basic" | "token"));
     let anonymous = anonymous.map(|endpoint| {
         Problem::new(
             "login.missing",
@@ -195,7 +203,8 @@ fn login_notices(status: &Status) -> Vec<ProblemView> {
         )
     });
     let silent = status.endpoints.iter().filter(|endpoint| endpoint.login == LoginState::None && endpoint.asks_for == "unknown");
-    let silent = silent.map(|endpoint| Problem::new("mirror.silent", format!("{} gave no answer: {}", endpoint.endpoint, endpoint.error), ""));
+    let silent =
+        silent.map(|endpoint| Problem::new("mirror.silent", format!("{} gave no answer: {}", endpoint.endpoint, endpoint.error), ""));
     refused.chain(unproven).chain(anonymous).chain(silent).map(|problem| ProblemView::from(&problem)).collect()
 }
 
@@ -208,7 +217,11 @@ fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<P
         }
         Condition::ContainerdSick => {
             let containerd = &look.observed.containerd;
-            let reason = containerd.cri.unknown_because().or_else(|| containerd.process.unknown_because()).or_else(|| look.observed.live_read.unknown_because());
+            let reason = containerd
+                .cri
+                .unknown_because()
+                .or_else(|| containerd.process.unknown_because())
+                .or_else(|| look.observed.live_read.unknown_because());
             let reason = reason.unwrap_or("it does not read our directory");
             vec![(&Problem::new("containerd.sick", reason, "see \"journalctl -u containerd\"")).into()]
         }
@@ -223,7 +236,9 @@ fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<P
 fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &Status) -> (String, String) {
     let count = status.hosts.len();
     let registries = if count == 1 { "1 registry is".into() } else { format!("{count} registries are") };
-    let parked = || reconciler.record.parked.as_ref().and_then(|parked| parked.problems.first()).map(|note| note.message.clone()).unwrap_or_default();
+    let parked = || {
+        reconciler.record.parked.as_ref().and_then(|parked| parked.problems.first()).map(|note| note.message.clone()).unwrap_or_default()
+    };
     match condition {
         Condition::InEffect => (format!("{registries} pulled through mirrors, and that is proven"), String::new()),
         Condition::SwitchedOff => ("the spec mirrors nothing; the node is as it was found".into(), String::new()),
@@ -231,13 +246,24 @@ fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &St
         Condition::Held => ("disabled; the node is as it was found".into(), "mirrorctl resume, or change the spec".into()),
         Condition::Refused => {
             let first = look.plan.refusals.first();
-            let summary = first.map_or_else(|| "the plan was refused".to_owned(), |problem| problem.message.lines().next().unwrap_or_default().to_owned());
+            let summary = first
+                .map_or_else(|| "the plan was refused".to_owned(), |problem| problem.message.lines().next().unwrap_or_default().to_owned());
             (format!("not applied: {summary}"), first.map(|problem| problem.remedy.clone()).unwrap_or_default())
         }
-        Condition::RolledBack => (format!("undone, the node is as before: {}", parked()), "mend the cause, then mirrorctl resume; or change the spec".into()),
-        Condition::Drifted => ("files of ours were changed by somebody else and are left so".into(), "mirrorctl plan shows them, mirrorctl resume repairs them".into()),
-        Condition::ContainerdSick => ("every file is in place, but containerd does not show that it reads them".into(), "see \"journalctl -u containerd\"".into()),
-        Condition::AwaitingRestart => ("every file is in place; containerd has to be restarted by its owner".into(), format!("systemctl restart {}", status.containerd.unit)),
+        Condition::RolledBack => {
+            (format!("undone, the node is as before: {}", parked()), "mend the cause, then mirrorctl resume; or change the spec".into())
+        }
+        Condition::Drifted => (
+            "files of ours were changed by somebody else and are left so".into(),
+            "mirrorctl plan shows them, mirrorctl resume repairs them".into(),
+        ),
+        Condition::ContainerdSick => {
+            ("every file is in place, but containerd does not show that it reads them".into(), "see \"journalctl -u containerd\"".into())
+        }
+        Condition::AwaitingRestart => (
+            "every file is in place; containerd has to be restarted by its owner".into(),
+            format!("systemctl restart {}", status.containerd.unit),
+        ),
         Condition::NoSpec | Condition::SpecInvalid | Condition::PendingConfirm => (String::new(), String::new()),
     }
 }
@@ -246,7 +272,9 @@ fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &St
 fn etag(reconciler: &Reconciler, wanted: &str, plan: Option<&Plan>) -> String {
     let record = &reconciler.record;
     let owned = serde_json::to_string(&record.owned).unwrap_or_default();
-    let drift = plan.map(|plan| explain::view(plan).steps.into_iter().map(|step| step.path + &step.before_digest).collect::<String>()).unwrap_or_default();
+    let drift = plan
+        .map(|plan| explain::view(plan).steps.into_iter().map(|step| step.path + &step.before_digest).collect::<String>())
+        .unwrap_or_default();
     let all = format!("{wanted}\0{}\0{:?}\0{owned}\0{drift}", record.generation, record.hold);
     Digest::of(all.as_bytes()).short()
 }

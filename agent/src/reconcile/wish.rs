@@ -72,13 +72,21 @@ pub fn of_node(host: &Host, record: &Record) -> Wanted {
     let digest = digest_of(&texts);
     let sent_along = record.inline_inputs_for == Some(digest);
     let state = host.state();
-    let stored: BTreeMap<&str, &Digest> = record.inline_inputs.iter().filter(|_| sent_along).map(|(name, digest)| (name.as_str(), digest)).collect();
+    let stored: BTreeMap<&str, &Digest> =
+        record.inline_inputs.iter().filter(|_| sent_along).map(|(name, digest)| (name.as_str(), digest)).collect();
     let read = |names: &[&InputName]| {
-        let mut found = inputs::read(&host.files, &names.iter().filter(|name| !stored.contains_key(name.to_string().as_str())).copied().collect::<Vec<_>>(), &host.settings.spec.secrets_dir);
+        let mut found = inputs::read(
+            &host.files,
+            &names.iter().filter(|name| !stored.contains_key(name.to_string().as_str())).copied().collect::<Vec<_>>(),
+            &host.settings.spec.secrets_dir,
+        );
         for name in names {
             if let Some(digest) = stored.get(name.to_string().as_str()) {
                 let content = state.object(digest).map(|content| content.bytes().to_vec());
-                found.insert((*name).clone(), content.ok_or_else(|| "what was sent along with the spec is no longer in the state directory".into()));
+                found.insert(
+                    (*name).clone(),
+                    content.ok_or_else(|| "what was sent along with the spec is no longer in the state directory".into()),
+                );
             }
         }
         found

@@ -39,7 +39,11 @@ pub fn edit(path: &str, text: Option<&str>, original: Option<&str>, goal: &Goal<
     let original = original.map(|original| ConfigText::parse(path, Some(original))).transpose()?;
     let mut document = config.document.clone();
     set_goal(&mut document, plugin, goal, original.as_ref());
-    let owned = Owned { plugin, logins: goal.logins.keys().chain(&goal.former_logins).map(|host| (*host).to_owned()).collect(), tls: goal.without_tls };
+    let owned = Owned {
+        plugin,
+        logins: goal.logins.keys().chain(&goal.former_logins).map(|host| (*host).to_owned()).collect(),
+        tls: goal.without_tls,
+    };
     finish(path, text, &config.document, &document, &owned)
 }
 
@@ -85,6 +89,7 @@ fn put_back(registry: &mut dyn TableLike, key: &str, before: Option<&Item>) {
 fn set_goal(document: &mut DocumentMut, plugin: &str, goal: &Goal<'_>, original: Option<&ConfigText>) {
     let registry = registry_table(document, plugin);
     registry.remove("mirrors");
+    let is_new = !registry.contains_key("config_path");
     set_value(registry, "config_path", goal.config_path);
     if goal.without_tls {
         let hosts: Vec<String> = config_hosts(registry);
@@ -103,6 +108,10 @@ fn set_goal(document: &mut DocumentMut, plugin: &str, goal: &Goal<'_>, original:
         auth.insert("username", value(login.username.clone()));
         auth.insert("password", value(login.password.expose_secret()));
         set_in_config(registry, host, "auth", Some(Item::Table(auth)));
+    }
+    let table = document.get_mut("plugins").and_then(|plugins| plugins.get_mut(plugin)?.get_mut("registry")?.as_table_mut());
+    if let Some(table) = table.filter(|_| is_new) {
+        indent_key(table, "config_path");
     }
 }
 
@@ -160,6 +169,15 @@ fn set_value(table: &mut dyn TableLike, key: &str, text: &str) {
     }
 }
 
+/// Gives a key of a table of ours the indentation of that table's header, and a step more where headers are indented at all.
+fn indent_key(table: &mut Table, key: &str) {
+    let header = table.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default();
+    let indent = header.rsplit('\n').next().unwrap_or_default().to_owned();
+    if let Some(mut key) = table.key_mut(key).filter(|_| !indent.is_empty()) {
+        key.leaf_decor_mut().set_prefix(format!("{indent}  "));
+    }
+}
+
 fn registry_table<'a>(document: &'a mut DocumentMut, plugin: &str) -> &'a mut dyn TableLike {
     let root: &mut dyn TableLike = document.as_table_mut();
     let plugins = subtable(root, "plugins", true);
@@ -211,7 +229,9 @@ fn finish(path: &str, text: &str, before: &DocumentMut, after: &DocumentMut, own
     let result = [true, false]
         .into_iter()
         .map(|keep_comments| lay_over(text, &edited, keep_comments))
-        .find(|result| ConfigText::parse(path, Some(result)).is_ok_and(|parsed| canonical(parsed.document.as_table()) == canonical(after.as_table())))
+        .find(|result| {
+            ConfigText::parse(path, Some(result)).is_ok_and(|parsed| canonical(parsed.document.as_table()) == canonical(after.as_table()))
+        })
         .ok_or_else(|| foreign_change(path))?;
     if foreign(before, owned) == foreign(after, owned) { Ok(result) } else { Err(foreign_change(path)) }
 }
@@ -247,7 +267,8 @@ fn foreign(document: &DocumentMut, owned: &Owned) -> Value {
 /// The edited text with the bytes of every line that did not change; taken-out lines that are comments stay when `keep_comments`.
 fn lay_over(original: &str, edited: &str, keep_comments: bool) -> String {
     let line_end = if original.contains("\r\n") { "\r\n" } else { "\n" };
-    let plain: Vec<&str> = original.split_inclusive('\n').map(|line| line.trim_end_matches(['\r', '\n']).trim_start_matches('\u{feff}')).collect();
+    let plain: Vec<&str> =
+        original.split_inclusive('\n').map(|line| line.trim_end_matches(['\r', '\n']).trim_start_matches('\u{feff}')).collect();
     let bytes: Vec<&str> = original.split_inclusive('\n').collect();
     let new: Vec<&str> = edited.lines().collect();
     let mut result = String::with_capacity(edited.len() + 64);
@@ -274,14 +295,13 @@ fn push_line(result: &mut String, line: &str, line_end: &str) {
     result.push_str(line);
 }
 
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    const STOCK: &str = include_str!("../../../tests/cases/config/stock/before.toml");
+    const STOCK: &str = include_str!("../../../tests/cases/plan/stock-v2/before/containerd/config.toml");
 
     fn goal() -> Goal<'static> {
         Goal { config_path: "/etc/containerd/certs.d", without_tls: true, ..Goal::default() }
@@ -307,7 +327,8 @@ mod tests {
 
     #[test]
     fn giving_back_after_a_foreign_edit_keeps_that_edit() {
-        let original = "version = 2\n# mine\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"gcr.io\"]\n  endpoint = [\"http://m\"]\n";
+        let original =
+            "version = 2\n# mine\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"gcr.io\"]\n  endpoint = [\"http://m\"]\n";
         let ours = edit("c", Some(original), None, &goal()).unwrap();
         let edited = format!("{ours}\n[debug]\nlevel = \"info\"\n");
         let back = give_back("c", &edited, Some(original), &BTreeSet::new()).unwrap();

@@ -58,6 +58,8 @@ impl Reader<'_> {
 /// One directory below the hosts directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostDirectory {
+    /// Why it is there, a phrase.
+    pub reason: String,
     /// Content and permission bits by file name; [`HOSTS_TOML`] among them.
     pub files: BTreeMap<String, (Content, u32)>,
 }
@@ -94,14 +96,24 @@ pub fn render<'a>(desired: &'a Desired, carried: &Carried, reader: &Reader<'_>) 
         let own = authorities.get(&name).map(Vec::as_slice).unwrap_or_default();
         match directory.render(&name, targets, own, desired) {
             Ok(()) => {
+                directory.notices.retain(|notice| !rendered.notices.contains(notice));
                 rendered.notices.append(&mut directory.notices);
-                rendered.directories.insert(name, HostDirectory { files: directory.files });
+                let reason = reason(&name, targets, own);
+                rendered.directories.insert(name, HostDirectory { reason, files: directory.files });
             }
             Err(problem) => problems.push(problem),
         }
     }
     rendered.config_logins = config_logins(desired, reader);
     if problems.is_empty() { Ok(rendered) } else { Err(problems) }
+}
+
+fn reason(name: &str, targets: &[&Arc<Target>], own: &[&Arc<Target>]) -> String {
+    match (targets, own) {
+        ([], []) => format!("the node had settings for {name} before"),
+        ([], _) => format!("{name} is a mirror"),
+        _ => format!("{name} is mirrored"),
+    }
 }
 
 fn config_logins<'a>(desired: &'a Desired, reader: &Reader<'_>) -> BTreeMap<String, &'a Login> {
@@ -132,7 +144,8 @@ impl Directory<'_> {
     fn render(&mut self, name: &str, targets: &[&Arc<Target>], own: &[&Arc<Target>], desired: &Desired) -> Result<(), Problem> {
         let mut hosts: Vec<HostTable> = targets.iter().map(|target| self.mirror(target)).collect();
         let is_closed = !targets.is_empty() && targets.iter().all(|target| target.fallback == Fallback::None);
-        hosts.extend(self.carried_mirrors(name).into_iter().filter(|_| !is_closed));
+        let carried = self.carried_mirrors(name, !targets.is_empty());
+        hosts.extend(carried.into_iter().filter(|_| !is_closed));
         let server = if is_closed { hosts.last().cloned() } else { self.server(name, own, desired) };
         if hosts.is_empty() {
             hosts = self.own_tables(name, own)?;
@@ -187,7 +200,13 @@ impl Directory<'_> {
         let mut keys = Vec::new();
         for target in own {
             let table = self.own_name(target);
-            let key = (table.url.clone(), table.ca.clone(), table.client.clone(), target.login.as_ref().map(|login| login.basic_header().expose_secret().to_owned()), table.skip_verify);
+            let key = (
+                table.url.clone(),
+                table.ca.clone(),
+                table.client.clone(),
+                target.login.as_ref().map(|login| login.basic_header().expose_secret().to_owned()),
+                table.skip_verify,
+            );
             if !keys.contains(&key) {
                 keys.push(key);
                 tables.push(table);
@@ -236,17 +255,20 @@ impl Directory<'_> {
         name
     }
 
-    /// Endpoints of the legacy table: a path is used as it is, none means `/v2` (CONTAINERD.md 2.1).
-    fn carried_mirrors(&mut self, name: &str) -> Vec<HostTable> {
-        let carried = self.carried;
-        let endpoints = carried.mirrors.iter().filter(|(namespace, _)| directory_of(namespace) == name).flat_map(|(_, endpoints)| endpoints);
-        endpoints.map(|endpoint| self.carried_mirror(endpoint)).collect()
+    /// Endpoints of the legacy table: a path is used as it is, none means `/v2` (CONTAINERD.md 2.1). Those of `*` served every registry
+    /// without endpoints of its own, so a registry that gets a directory now keeps them.
+    fn carried_mirrors(&mut self, name: &str, is_mirrored: bool) -> Vec<HostTable> {
+        let mirrors = &self.carried.mirrors;
+        let of_all = || mirrors.get("*").filter(|_| is_mirrored || name == DEFAULT_DIRECTORY);
+        let endpoints = mirrors.get(name).or_else(of_all).cloned().unwrap_or_default();
+        endpoints.iter().map(|endpoint| self.carried_mirror(endpoint)).collect()
     }
 
     fn carried_mirror(&mut self, endpoint: &str) -> HostTable {
         let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", endpoint));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let mut table = HostTable::plain(if path.is_empty() { format!("{scheme}://{authority}") } else { format!("{scheme}://{authority}/{path}") });
+        let mut table =
+            HostTable::plain(if path.is_empty() { format!("{scheme}://{authority}") } else { format!("{scheme}://{authority}/{path}") });
         table.override_path = !path.is_empty();
         if let Some(tls) = self.carried.tls.get(authority).filter(|_| scheme == "https") {
             self.use_carried_tls(&mut table, tls);

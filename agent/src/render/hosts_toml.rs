@@ -80,7 +80,9 @@ impl HostsToml {
 
     /// Parses the text again: same URLs in the same order, nothing more.
     fn check(&self, text: &str) -> Result<(), Problem> {
-        let wrong = |what: &str| Problem::new("render.hosts-toml", format!("the hosts.toml made for this spec {what}"), "please report this with the spec");
+        let wrong = |what: &str| {
+            Problem::new("render.hosts-toml", format!("the hosts.toml made for this spec {what}"), "please report this with the spec")
+        };
         let document: DocumentMut = text.parse().map_err(|_| wrong("does not parse"))?;
         let server = document.get("server").and_then(Item::as_str);
         let hosts = document.get("host").and_then(Item::as_table).ok_or_else(|| wrong("names no host"))?;
@@ -91,6 +93,11 @@ impl HostsToml {
         }
         Ok(())
     }
+}
+
+/// A time as Go reads it.
+fn go_duration(time: Duration) -> String {
+    if time.subsec_millis() == 0 { format!("{}s", time.as_secs()) } else { format!("{}ms", time.as_millis()) }
 }
 
 impl HostTable {
@@ -135,7 +142,7 @@ impl HostTable {
             table.insert("override_path", value(true));
         }
         if let Some(timeout) = self.dial_timeout {
-            table.insert("dial_timeout", value(format!("{}ms", timeout.as_millis())));
+            table.insert("dial_timeout", value(go_duration(timeout)));
         }
         if let Some(authorization) = &self.authorization {
             let mut header = Table::new();

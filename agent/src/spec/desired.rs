@@ -103,7 +103,10 @@ pub type Inputs = BTreeMap<InputName, Result<Vec<u8>, String>>;
 pub fn resolve(spec: &Spec, text_digest: Digest, inputs: &Inputs, defaults: Defaults) -> Result<(Desired, Vec<Problem>), Vec<Problem>> {
     let mut reader = Reader { inputs, defaults, problems: Vec::new(), notices: Vec::new() };
     let targets: Vec<_> = spec.mirrors.iter().map(|mirror| Arc::new(reader.target(mirror))).collect();
-    let upstream_login = spec.upstream_key.as_ref().and_then(|name| reader.parse(name, |bytes| ServiceAccountKey::parse(bytes).map(ServiceAccountKey::into_login)));
+    let upstream_login = spec
+        .upstream_key
+        .as_ref()
+        .and_then(|name| reader.parse(name, |bytes| ServiceAccountKey::parse(bytes).map(ServiceAccountKey::into_login)));
     let Reader { mut problems, mut notices, .. } = reader;
     if problems.is_empty() {
         let mut seen = BTreeSet::new();
@@ -168,7 +171,10 @@ impl<'a> Reader<'a> {
         let found = self.parse(name, |bytes| DockerConfig::parse(bytes)?.login_for(&endpoint.host))?;
         if found.is_none() {
             let message = format!("{} holds no login for {}", name.value, endpoint.authority());
-            let remedy = format!("run \"docker login {}\" and hand over the config.json it writes, or take the key out of the spec", endpoint.authority());
+            let remedy = format!(
+                "run \"docker login {}\" and hand over the config.json it writes, or take the key out of the spec",
+                endpoint.authority()
+            );
             self.problems.push(placed(Problem::new("input.no-login", message, remedy), name));
         }
         found
@@ -188,7 +194,11 @@ impl<'a> Reader<'a> {
                     Some(Err(reason)) => reason.clone(),
                     _ => "it was not handed over".into(),
                 };
-                let problem = Problem::new("input.unreadable", format!("{} cannot be read: {reason}", name.value), "put it there, or take the key out of the spec");
+                let problem = Problem::new(
+                    "input.unreadable",
+                    format!("{} cannot be read: {reason}", name.value),
+                    "put it there, or take the key out of the spec",
+                );
                 self.problems.push(placed(problem, name));
                 None
             }

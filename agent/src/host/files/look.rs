@@ -36,6 +36,9 @@ pub struct Found {
     pub changed_ms: i64,
 }
 
+/// What is at each name of a directory, and the content of the file that was asked for in it.
+pub type Tree = BTreeMap<String, (Entry, Option<Content>)>;
+
 impl Files {
     /// What is at a path; a directory with its files.
     ///
@@ -75,7 +78,7 @@ impl Files {
     ///
     /// # Errors
     /// When it cannot be listed.
-    pub fn tree(&self, path: &str, wanted: &str) -> Result<Option<BTreeMap<String, (Entry, Option<Content>)>>, FileError> {
+    pub fn tree(&self, path: &str, wanted: &str) -> Result<Option<Tree>, FileError> {
         let directory = match self.directory(path) {
             Ok(directory) => directory,
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),

@@ -34,7 +34,9 @@ pub struct FileError {
 fn hint(source: &io::Error) -> &'static str {
     match source.raw_os_error() {
         Some(40) => " (a part of the path is a symbolic link, which is never followed for writing)",
-        Some(30) => " (if the unit's ReadWritePaths does not open it, add a drop-in that does; if the directory was replaced, restart mirrorlet)",
+        Some(30) => {
+            " (if the unit's ReadWritePaths does not open it, add a drop-in that does; if the directory was replaced, restart mirrorlet)"
+        }
         _ => "",
     }
 }

@@ -42,7 +42,11 @@ impl Transaction<'_> {
         let new = self.new_name(index);
         match &step.change {
             Change::PutFile(file) => self.put(&parent, index, file, &step.before, path)?,
-            Change::RemoveFile | Change::RemoveDirectory => door::rename(&parent.fd, parent.name, &self.before_name(index), path)?,
+            Change::RemoveDirectory => {
+                self.check_emptied(step)?;
+                door::rename(&parent.fd, parent.name, &self.before_name(index), path)?;
+            }
+            Change::RemoveFile => door::rename(&parent.fd, parent.name, &self.before_name(index), path)?,
             Change::PlaceDirectory { attributes, files } => {
                 let directory = door::make_directory(&parent.fd, &new, path)?;
                 for (name, file) in files {
@@ -57,6 +61,17 @@ impl Transaction<'_> {
             }
         }
         door::sync(&parent.fd, path)
+    }
+
+    /// A directory that was made for ours and is to be empty holds nothing but what earlier steps moved aside in it.
+    fn check_emptied(&self, step: &Step) -> Result<(), FileError> {
+        let Entry::Directory { files, .. } = &step.before else { return Ok(()) };
+        let names = door::failed_io(self.files.names(&step.path), "list", &step.path)?;
+        if files.is_empty() && names.iter().any(|name| !name.starts_with(OURS)) {
+            let source = std::io::Error::from(std::io::ErrorKind::DirectoryNotEmpty);
+            return Err(FileError { action: "remove", path: step.path.clone(), source });
+        }
+        Ok(())
     }
 
     fn put(&self, parent: &Parent<'_>, index: usize, file: &NewFile, before: &Entry, path: &str) -> Result<(), FileError> {

@@ -1,0 +1,1 @@
+/etc/docker/certs.d/b.io

@@ -1,0 +1,158 @@
+//! Holds, sick nodes, broken specs, and many changes under load.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use crate::{
+    harness::{images::Image, node::NodeOptions, rootfs::Generation},
+    on_each_generation,
+    stand::{CONFIG, MIRROR, SPEC, Stand},
+};
+
+fn spec(endpoint: &str) -> String {
+    format!("registryMirrors:\n  - endpoint: http://{endpoint}\n    hosts: [up.lab]\n")
+}
+
+fn disabled_stays_disabled(generation: Generation) {
+    let stand = Stand::new();
+    let mut agent = stand.boot(NodeOptions::new(generation));
+    let config = agent.node.read(CONFIG);
+    agent.put_in_effect(&spec(MIRROR));
+    agent.disable();
+    let still_disabled = |agent: &crate::stand::Agent, when: &str| {
+        std::thread::sleep(Duration::from_millis(700));
+        let status = agent.wait_for("held");
+        assert_eq!(agent.node.read(CONFIG), config, "{when}");
+        assert_eq!(status["hold"]["cause"], "disable", "{when}");
+    };
+    still_disabled(&agent, "at once");
+    agent.node.run_ok(["touch", SPEC]);
+    agent.write_spec(&spec(MIRROR));
+    still_disabled(&agent, "after a touched spec");
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    still_disabled(&agent, "after a restart of the daemon");
+    agent.node.reboot();
+    agent.node.wait_cri(Duration::from_secs(30));
+    still_disabled(&agent, "after a reboot");
+
+    agent.node.run_ok(["mirrorctl", "resume"]);
+    agent.wait_for("in-effect");
+    stand.mirror_serves(&agent);
+    agent.disable();
+    agent.wait_for("held");
+    agent.put_in_effect(&(spec(MIRROR) + "# changed\n"));
+    stand.mirror_serves(&agent);
+}
+
+/// The config is fine by every check, but containerd's CRI does not come up with it: the node ends as before and nothing loops.
+fn cri_dead_after_restart(generation: Generation) {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(generation));
+    let tree = agent.containerd_tree();
+    // Since containerd was started its snapshotter is gone: any restart finds that out, and so does the undo.
+    let stub = "#!/bin/sh\ncase \"$*\" in *--version*|*dump*) exec /usr/bin/containerd.real \"$@\";; esac\nif grep -q certs.d /etc/containerd/config.toml; then sed 's/^version = 2/version = 2\\ndisabled_plugins = [\"io.containerd.internal.v1.opt\", \"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.images\"]/' /etc/containerd/config.toml > /run/broken.toml; exec /usr/bin/containerd.real -c /run/broken.toml \"$@\"; fi\nexec /usr/bin/containerd.real \"$@\"\n";
+    agent.node.run_ok(["mv", "/usr/bin/containerd", "/usr/bin/containerd.real"]);
+    agent.node.write("/usr/bin/containerd", stub);
+    agent.node.run_ok(["chmod", "755", "/usr/bin/containerd"]);
+    agent.node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nsettle_for = \"500ms\"\nready_deadline = \"5s\"\n");
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    agent.write_spec(&spec(MIRROR));
+    let status = agent.wait_for("rolled-back");
+    assert_eq!(agent.containerd_tree(), tree);
+    assert!(status["summary"].as_str().is_some_and(|summary| summary.contains("CRI")), "{status:#}");
+    assert_eq!(status["last_change"]["outcome"]["restarts"], 2, "{status:#}");
+    agent.node.wait_cri(Duration::from_secs(10));
+    let starts = agent.starts();
+    std::thread::sleep(Duration::from_secs(2));
+    agent.node.run_ok(["touch", SPEC]);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(agent.starts(), starts, "a parked spec is not tried again");
+    assert_eq!(agent.status()["condition"], "rolled-back");
+}
+
+/// containerd does not start at all with the new config.
+fn containerd_does_not_come_back(generation: Generation) {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(generation));
+    let tree = agent.containerd_tree();
+    let stub = "#!/bin/sh\ncase \"$*\" in *--version*|*dump*) exec /usr/bin/containerd.real \"$@\";; esac\ngrep -q certs.d /etc/containerd/config.toml && exit 7\nexec /usr/bin/containerd.real \"$@\"\n";
+    agent.node.run_ok(["mv", "/usr/bin/containerd", "/usr/bin/containerd.real"]);
+    agent.node.write("/usr/bin/containerd", stub);
+    agent.node.run_ok(["chmod", "755", "/usr/bin/containerd"]);
+    agent.write_spec(&spec(MIRROR));
+    let status = agent.wait_for("rolled-back");
+    assert_eq!(agent.containerd_tree(), tree);
+    assert!(status["problems"].to_string().contains("restart.failed"), "{status:#}");
+    agent.node.wait_cri(Duration::from_secs(10));
+}
+
+fn a_spec_that_stops_being_valid(generation: Generation) {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(generation));
+    agent.put_in_effect(&spec(MIRROR));
+    let tree = agent.containerd_tree();
+    for broken in ["", "registryMirrors:\n  - endpoint: http://192.0.2.9:5000/nope\n", "registryMirrors:\n  - endp"] {
+        agent.write_spec(broken);
+        let status = agent.wait_for("spec-invalid");
+        assert!(!status["problems"][0]["message"].as_str().unwrap_or_default().is_empty(), "{status:#}");
+        assert_eq!(agent.containerd_tree(), tree, "nothing moves for {broken:?}");
+    }
+    agent.node.remove(SPEC);
+    agent.wait_until("the loss is reported", |status| status["summary"].as_str().is_some_and(|summary| summary.contains("gone")));
+    assert_eq!(agent.containerd_tree(), tree, "losing the spec changes nothing");
+    stand.mirror_serves(&agent);
+    agent.write_spec("registryMirrors: []\n");
+    agent.wait_for("switched-off");
+    assert!(!agent.node.exists("/etc/containerd/certs.d"));
+}
+
+fn two_hundred_changes_under_load(generation: Generation) {
+    const CHANGES: usize = 200;
+    let mut stand = Stand::new();
+    let second = "192.0.2.11:5000";
+    let _second = stand.another_mirror(second);
+    let images: Vec<Image> = (0..4).map(|number| Image::random(&format!("lib/load{number}"), "1", &[1000, 20_000])).collect();
+    images.iter().for_each(|image| image.put(&stand.mirror.storage()));
+    let agent = stand.boot(NodeOptions::new(generation));
+    agent.put_in_effect(&spec(MIRROR));
+    stand.upstream.stop();
+    let starts = agent.starts();
+    let (is_over, pulls) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for image in &images {
+            let (node, is_over, pulls) = (&agent.node, &is_over, &pulls);
+            scope.spawn(move || {
+                let reference = image.reference("up.lab");
+                while !is_over.load(Ordering::Relaxed) {
+                    node.remove_image(&reference);
+                    if let Err(error) = node.pull(&reference, None) {
+                        is_over.store(true, Ordering::Relaxed);
+                        panic!("pull {} failed: {error}", pulls.load(Ordering::Relaxed));
+                    }
+                    pulls.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for change in 0..CHANGES {
+            if is_over.load(Ordering::Relaxed) {
+                break;
+            }
+            let endpoint = if change % 2 == 0 { second } else { MIRROR };
+            agent.put_in_effect(&format!("{}# {change}\n", spec(endpoint)));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    println!("{} pulls during {CHANGES} changes", pulls.load(Ordering::Relaxed));
+    assert!(pulls.load(Ordering::Relaxed) > 100, "the load was no load");
+    assert_eq!(agent.starts(), starts, "no restart");
+}
+
+on_each_generation!(
+    disabled_stays_disabled,
+    cri_dead_after_restart,
+    containerd_does_not_come_back,
+    a_spec_that_stops_being_valid,
+    two_hundred_changes_under_load
+);
