@@ -153,6 +153,6 @@ fn protobuf_types_stop_at_the_wire() {
 #[test]
 fn a_planted_import_is_caught() {
     let planted = "use crate::{\n    plan::Plan,\n    host::{files::Files, clock},\n};\n";
-    assert_eq!(imports(planted), ["plan::Plan", "host::files", "host::clock"].map(|import| import.replace("plan::Plan", "plan::Plan")));
+    assert_eq!(imports(planted), ["plan::Plan", "host::files", "host::clock"]);
     assert!(!is_allowed("plan", "host::files") && is_allowed("apply", "spec::names") && !is_allowed("apply", "spec::desired"));
 }
