@@ -11,6 +11,7 @@ pub mod live_read;
 pub mod notify;
 pub mod observe;
 pub mod registry;
+pub mod socket;
 pub mod state;
 pub mod units;
 pub mod watch;
