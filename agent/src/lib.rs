@@ -22,3 +22,5 @@ pub mod apply;
 pub mod diagnose;
 
 pub mod reconcile;
+
+pub mod wire;
