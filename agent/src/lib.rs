@@ -24,3 +24,5 @@ pub mod diagnose;
 pub mod reconcile;
 
 pub mod wire;
+
+pub mod service;
