@@ -26,3 +26,5 @@ pub mod reconcile;
 pub mod wire;
 
 pub mod service;
+
+pub mod cli;
