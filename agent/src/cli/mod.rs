@@ -19,6 +19,8 @@ mod render;
 mod resume;
 mod show;
 mod status;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::ffi::OsString;

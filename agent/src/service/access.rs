@@ -16,6 +16,9 @@ pub enum Need {
     Root,
 }
 
+/// The uid that may do everything.
+pub const ROOT: u32 = 0;
+
 /// Every method there is.
 const METHODS: [(&str, Need); 18] = [
     ("/mirrorlet.v1.MirrorService/GetStatus", Need::Socket),
@@ -44,12 +47,12 @@ pub fn need(method: &str) -> Need {
     METHODS.iter().find(|(name, _)| *name == method).map_or(Need::Root, |(_, need)| *need)
 }
 
-/// Whether a caller may call a method; the kernel says who it is, and it may not know.
+/// Whether a caller may call a method; the kernel says who it is, and it may not know. `root` is the uid that may do everything.
 ///
 /// # Errors
 /// When it may not.
-pub fn check(method: &str, uid: Option<u32>) -> Result<(), Status> {
-    if need(method) == Need::Socket || uid == Some(0) {
+pub fn check(method: &str, uid: Option<u32>, root: u32) -> Result<(), Status> {
+    if need(method) == Need::Socket || uid == Some(root) {
         return Ok(());
     }
     let name = method.rsplit('/').next().unwrap_or(method);
@@ -102,17 +105,17 @@ mod tests {
     #[test]
     fn what_changes_the_node_needs_root() {
         for (method, need) in METHODS {
-            assert!(check(method, Some(0)).is_ok(), "{method}");
+            assert!(check(method, Some(ROOT), ROOT).is_ok(), "{method}");
             for uid in [Some(1000), None] {
-                assert_eq!(check(method, uid).is_ok(), need == Need::Socket, "{method}");
+                assert_eq!(check(method, uid, ROOT).is_ok(), need == Need::Socket, "{method}");
             }
         }
-        assert!(check("/mirrorlet.v1.MirrorService/Unheard", Some(1)).is_err());
+        assert!(check("/mirrorlet.v1.MirrorService/Unheard", Some(1), ROOT).is_err());
     }
 
     #[test]
     fn a_denial_names_method_caller_and_remedy() {
-        let status = check("/mirrorlet.v1.PullService/TestPull", Some(1000)).unwrap_err();
+        let status = check("/mirrorlet.v1.PullService/TestPull", Some(1000), ROOT).unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied);
         assert_eq!(status.message(), "only root may call TestPull, and this is uid 1000; repeat it as root, e.g. with sudo");
     }

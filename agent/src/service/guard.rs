@@ -16,7 +16,12 @@ use super::access;
 
 /// A service that only answers callers that may call it.
 #[derive(Debug, Clone)]
-pub struct Guarded<S>(pub S);
+pub struct Guarded<S> {
+    /// The service.
+    pub service: S,
+    /// The uid that may do everything.
+    pub root: u32,
+}
 
 impl<S: NamedService> NamedService for Guarded<S> {
     const NAME: &'static str = S::NAME;
@@ -32,13 +37,13 @@ where
     type Future = BoxFuture<Self::Response, Infallible>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(context)
+        self.service.poll_ready(context)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let uid = access::uid(request.extensions().get::<UdsConnectInfo>());
-        match access::check(request.uri().path(), uid) {
-            Ok(()) => Box::pin(self.0.call(request)),
+        match access::check(request.uri().path(), uid, self.root) {
+            Ok(()) => Box::pin(self.service.call(request)),
             Err(denied) => Box::pin(std::future::ready(Ok(denied.into_http()))),
         }
     }

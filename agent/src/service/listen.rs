@@ -44,14 +44,15 @@ pub async fn serve(api: Api, listener: UnixListener, stop: impl Future<Output = 
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
+    let root = api.root;
     let (begin_end, end) = oneshot::channel::<()>();
     let serving = Server::builder()
         .concurrency_limit_per_connection(MOST_CALLS)
-        .add_service(Guarded(MirrorServiceServer::new(api.clone()).max_decoding_message_size(MOST_REQUEST_BYTES)))
-        .add_service(Guarded(PullServiceServer::new(api.clone())))
-        .add_service(Guarded(DiagnosticsServiceServer::new(api)))
-        .add_service(Guarded(health))
-        .add_service(Guarded(reflection))
+        .add_service(guarded(root, MirrorServiceServer::new(api.clone()).max_decoding_message_size(MOST_REQUEST_BYTES)))
+        .add_service(guarded(root, PullServiceServer::new(api.clone())))
+        .add_service(guarded(root, DiagnosticsServiceServer::new(api)))
+        .add_service(guarded(root, health))
+        .add_service(guarded(root, reflection))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
             let _ = end.await;
         });
@@ -59,6 +60,10 @@ pub async fn serve(api: Api, listener: UnixListener, stop: impl Future<Output = 
         served = serving => Ok(served?),
         () = ending(stop, begin_end) => Ok(()),
     }
+}
+
+const fn guarded<S>(root: u32, service: S) -> Guarded<S> {
+    Guarded { service, root }
 }
 
 async fn ending(stop: impl Future<Output = ()>, begin_end: oneshot::Sender<()>) {

@@ -8,6 +8,8 @@ mod guard;
 pub mod listen;
 mod mirror;
 mod pull;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ pub struct Api {
     commands: Commands,
     status: watch::Receiver<Status>,
     pulls: Arc<Semaphore>,
+    root: u32,
 }
 
 /// A stream of answers.
@@ -38,7 +41,14 @@ impl Api {
     /// The API of a reconciler that takes these commands and publishes this status.
     #[must_use]
     pub fn new(commands: Commands, status: watch::Receiver<Status>) -> Self {
-        Self { commands, status, pulls: Arc::new(Semaphore::new(1)) }
+        Self { commands, status, pulls: Arc::new(Semaphore::new(1)), root: access::ROOT }
+    }
+
+    /// The same for tests, which need not run as root.
+    #[cfg(test)]
+    #[must_use]
+    pub fn for_root(self, root: u32) -> Self {
+        Self { root, ..self }
     }
 
     /// Sends a command.
