@@ -23,4 +23,8 @@ pub mod diagnose;
 
 pub mod reconcile;
 
+pub mod wire;
+
 pub mod service;
+
+pub mod cli;

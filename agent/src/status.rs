@@ -224,3 +224,82 @@ impl Status {
         format!("{}: {}", self.condition.word(), self.summary)
     }
 }
+
+/// A status with something in every field, for tests of the layers that carry and show it.
+#[cfg(test)]
+pub mod sample {
+    use super::*;
+
+    /// The node after a change.
+    pub fn status() -> Status {
+        let text = |text: &str| text.to_owned();
+        Status {
+            condition: Condition::InEffect,
+            summary: text("containerd asks the mirrors of the spec first"),
+            next_step: String::new(),
+            wanted_spec_digest: format!("sha256:{}", "ab".repeat(32)),
+            effective_generation: 3,
+            proof: text("containerd's live settings name /etc/containerd/certs.d"),
+            containerd: ContainerdStatus {
+                running_version: text("2.1.4"),
+                installed_version: text("2.1.4"),
+                pid: 812,
+                cri_is_ready: true,
+                config_path: text("/etc/containerd/config.toml"),
+                address: text("/run/containerd/containerd.sock"),
+                unit: text("containerd.service"),
+                content_dir: text("/var/lib/containerd"),
+            },
+            hosts: vec![
+                MirroredHost {
+                    host: text("docker.io"),
+                    endpoints: vec![text("https://mirror.example:5000/v2/hub")],
+                    carried_endpoints: vec![text("http://old.example")],
+                    falls_back: true,
+                },
+                MirroredHost {
+                    host: text("gcr.io"),
+                    endpoints: vec![text("https://mirror.example:5000")],
+                    carried_endpoints: Vec::new(),
+                    falls_back: false,
+                },
+            ],
+            endpoints: vec![
+                EndpointStatus {
+                    endpoint: text("https://mirror.example:5000"),
+                    login: LoginState::Accepted,
+                    asks_for: text("basic"),
+                    error: String::new(),
+                },
+                EndpointStatus {
+                    endpoint: text("http://old.example"),
+                    login: LoginState::None,
+                    asks_for: text("unknown"),
+                    error: text("connection refused"),
+                },
+            ],
+            hold: None,
+            last_change: Some(LastChange {
+                generation: 3,
+                time: 1_800_000_000,
+                who: text("uid 0 (mirrorctl apply)"),
+                outcome: OutcomeView { kind: text("changed"), generation: 3, restarts: 1, cri_gap_ms: 1_240, problems: Vec::new() },
+            }),
+            problems: Vec::new(),
+            notices: vec![ProblemView {
+                code: text("spec.skip-verify"),
+                message: text("the certificate of mirror.example:5000 is not checked"),
+                remedy: text("name its CA instead"),
+                file: text("/etc/mirrorlet/mirrors.yaml"),
+                line: 4,
+                column: 5,
+                field: text("registryMirrors[0].skipVerify"),
+            }],
+            etag: text("e1"),
+            agent_version: text("0.1.0"),
+            watch: text("inotify"),
+            spec_path: text("/etc/mirrorlet/mirrors.yaml"),
+            observed_at: 1_800_000_100,
+        }
+    }
+}

@@ -10,12 +10,16 @@ use clap::{Parser, Subcommand};
 use mirrorlet::{
     config::{self, SETTINGS_PATH, Settings},
     exit,
-    host::{files::Files, log, observe::Host},
+    host::{files::Files, log, notify, observe::Host, signals::Stop, socket},
     reconcile::Reconciler,
-    service,
+    service::{Api, listen},
     spec::problem::Problem,
     status::Status,
 };
+use tokio::sync::{mpsc, watch};
+
+/// Commands that wait while an apply is under way.
+const WAITING_COMMANDS: usize = 64;
 
 /// Makes containerd pull through registry mirrors, safely.
 #[derive(Debug, Parser)]
@@ -82,11 +86,28 @@ async fn carry_out(verb: Verb, host: Host) -> Result<u8, Problem> {
     let settings = host.settings.clone();
     let (mut reconciler, status) = Reconciler::start(host).await?;
     match verb {
-        Verb::Run => service::run(reconciler, status, &settings).await.map(|()| exit::DONE),
+        Verb::Run => run(reconciler, status, &settings).await.map(|()| exit::DONE),
         Verb::Once => Ok(told(&reconciler.once().await)),
         Verb::Disable => Ok(told(&reconciler.disable().await?)),
         Verb::Recover => Ok(exit::DONE),
     }
+}
+
+/// Loop and service side by side, until SIGTERM or SIGINT. What the loop has begun it carries to its end.
+async fn run(reconciler: Reconciler, status: watch::Receiver<Status>, settings: &Settings) -> Result<(), Problem> {
+    let failed = |error: &dyn std::error::Error| Problem::new("daemon", error.to_string(), "");
+    let bound = socket::bind(Path::new(&settings.api.socket), &settings.api.group).map_err(|error| failed(&error))?;
+    if let Some(reason) = bound.group_problem {
+        tracing::warn!("{reason}");
+    }
+    let (commands, receiver) = mpsc::channel(WAITING_COMMANDS);
+    let stop = Stop::at_signals().map_err(|error| failed(&error))?;
+    let api = listen::serve(Api::new(commands, status), bound.listener, stop.clone().asked());
+    notify::ready();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %settings.api.socket, "serving");
+    let ((), served) = tokio::join!(reconciler.run(receiver, stop.asked()), api);
+    notify::stopping();
+    served.map_err(|error| failed(&error))
 }
 
 /// Prints where the node stands, and says it as an exit code.

@@ -67,7 +67,7 @@ pub enum PullPhase {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct PullResult {
     /// Full name.
     pub reference: String,

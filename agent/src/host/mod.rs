@@ -12,6 +12,8 @@ pub mod log;
 pub mod notify;
 pub mod observe;
 pub mod registry;
+pub mod signals;
+pub mod socket;
 pub mod state;
 pub mod units;
 pub mod watch;

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the door")]
 
 mod door;
+pub mod export;
 mod look;
 mod steps;
 

@@ -1,0 +1,85 @@
+//! `mirrorctl apply`.
+
+use super::{
+    Done,
+    arguments::{Apply, Global},
+    client::Client,
+    connect, exit_of,
+    failure::Failure,
+    local,
+    output::Output,
+    show,
+};
+use crate::{
+    apply::journal::Phase,
+    exit,
+    plan::explain::PlanView,
+    reconcile::commands::{ApplyEvent, ApplyOrder},
+    status::Condition,
+};
+
+pub async fn run(global: &Global, apply: Apply, output: &mut Output) -> Done {
+    if apply.confirm_within.is_some() {
+        return Err(Failure::not_built("apply --confirm-within"));
+    }
+    let complete = local::complete(&apply.file, apply.spec.cluster.as_deref(), &apply.spec.secrets_dir)?;
+    let order = ApplyOrder {
+        spec: Some(complete.into_source()),
+        take_over: apply.spec.take_over,
+        etag: apply.etag,
+        request_id: apply.request_id,
+        who: "mirrorctl apply".into(),
+        ..ApplyOrder::default()
+    };
+    let client = connect(global).await?;
+    let (outcome, _) = client.apply(order, |event| tell(event, output)).await?;
+    output.answer(&outcome, |paint| show::outcome(&outcome, paint));
+    match exit_of(&outcome) {
+        exit::DONE if apply.wait => wait(&client, output).await,
+        code => Ok(code),
+    }
+}
+
+fn tell(event: &ApplyEvent, output: &mut Output) {
+    match event {
+        ApplyEvent::Planned(plan) => output.say(|_| planned(plan)),
+        ApplyEvent::Entered(phase, why) => output.say(|paint| format!("{} {why}\n", paint.faint(&format!("{:<12}", word(*phase))))),
+        ApplyEvent::Ended(_) => {}
+    }
+}
+
+fn planned(plan: &PlanView) -> String {
+    let restart = plan.restart.as_ref().map(|restart| format!(", and a restart of containerd because {}", restart.reason));
+    format!("{:<12} {}{}\n", "planned", show::count(plan.steps.len(), "step"), restart.unwrap_or_default())
+}
+
+const fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Prepared => "prepared",
+        Phase::Writing => "writing",
+        Phase::Activating => "activating",
+        Phase::Proving => "proving",
+        Phase::Settling => "settling",
+        Phase::Undoing => "undoing",
+        Phase::Closed => "closed",
+    }
+}
+
+/// Waits until what was applied is in effect, or cannot become so without somebody.
+async fn wait(client: &Client, output: &mut Output) -> Done {
+    let mut last = Condition::Applying;
+    client
+        .watch(|status| {
+            if status.condition != last && is_under_way(status.condition) {
+                output.say(|_| format!("{:<12} {}\n", "waiting", status.summary));
+            }
+            last = status.condition;
+            is_under_way(last)
+        })
+        .await?;
+    Ok(if last.is_as_wanted() { exit::DONE } else { exit::DIFFERS })
+}
+
+const fn is_under_way(condition: Condition) -> bool {
+    matches!(condition, Condition::Applying | Condition::AwaitingRestart)
+}

@@ -1,0 +1,303 @@
+//! What can be typed: every verb, every option, and what they mean.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::{SECRETS_DIR, SOCKET_PATH};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  yes; the same; done
+   1  no; it differs; there are findings
+   2  the command line, the settings or the spec cannot be meant
+   3  the daemon cannot be reached
+   4  you may not do that
+   5  the plan was refused; nothing was changed
+   6  the change failed and was undone
+   7  somebody else changed something in between
+   8  another mirrorlet, or another test pull, is at work
+   9  the image could not be pulled
+  10  a file or a system call failed
+  11  the answer did not come in time
+
+Data goes to stdout, everything else to stderr. No secret is ever an argument.";
+
+/// Asks and tells the mirrorlet daemon of this node, which makes containerd pull through registry mirrors.
+///
+/// Looking needs access to the daemon's socket (root, or the group mirrorlet); changing the node and test pulls need root. `validate`,
+/// `render` and `completions` need no daemon at all.
+#[derive(Debug, Parser)]
+#[command(name = "mirrorctl", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    /// What goes for every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What goes for every verb.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Where the daemon listens
+    #[arg(long, global = true, value_name = "unix:PATH", default_value_t = format!("unix:{SOCKET_PATH}"))]
+    pub address: String,
+    /// Answer for people or for programs
+    #[arg(short, long, global = true, value_enum, value_name = "FORM", default_value_t = Form::Text)]
+    pub output: Form,
+    /// When to use colours; NO_COLOR is honoured, too
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
+    pub color: When,
+    /// How long to wait for an answer; without it, questions wait 30s and changes wait for their end
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|reason| format!("{reason}; write a time such as 30s or 2m"))
+}
+
+/// For whom an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// When colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum When {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// What is wanted, what is in effect, how that is known, and what to do next
+    ///
+    /// Exits with 0 when the node is as wanted, with 1 when it is not (yet).
+    Status {
+        /// Go on, and show each change; ends with Ctrl-C
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Check spec files; reads them and does nothing else
+    ///
+    /// Several files are read as one spec, as the daemon reads a directory. Every problem is shown with its place; exits with 2 when there is
+    /// one. Files that the spec names are not read.
+    Validate {
+        /// The files; - is stdin
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
+        /// Which Cluster counts, when the files hold several
+        #[arg(long, value_name = "NAME")]
+        cluster: Option<String>,
+    },
+    /// Write the files a node would get into a directory
+    ///
+    /// Needs no daemon. Inputs are read from this machine's disk. The directory is made, or has to be empty; it may not be below /etc or /var.
+    Render(Render),
+    /// What would be done for a spec, as steps and diffs; changes nothing
+    ///
+    /// Exits with 0 when there is nothing to change, with 1 when there is, with 5 when it would be refused.
+    Plan {
+        /// The spec; the files it names are read here and sent along. Without it: the node's own spec
+        file: Option<String>,
+        /// Spec options.
+        #[command(flatten)]
+        spec: SpecOptions,
+    },
+    /// Make a spec the node's spec and apply it, whole or not at all
+    ///
+    /// Phases are told on stderr as they come, the outcome on stdout. Once the daemon took the spec, the change runs to its end, whether
+    /// mirrorctl still listens or not.
+    Apply(Apply),
+    /// End a hold, or take up again a spec that failed before
+    Resume,
+    /// Give the node back as it was found, byte for byte; holds until `resume` or another spec
+    Disable {
+        /// Only show what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Pull an image as the kubelet would, to see what happens
+    ///
+    /// Names that this pull created are removed again. Only images of registries that the spec mirrors are pulled, unless --any says
+    /// otherwise. The last line of success is that of crictl. A pull ends when mirrorctl ends.
+    Pull(Pull),
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// What a spec file on the command line comes with.
+#[derive(Debug, Default, Args)]
+pub struct SpecOptions {
+    /// Replace what others wrote for this host; may be repeated
+    #[arg(long, value_name = "HOST")]
+    pub take_over: Vec<String>,
+    /// Where secrets that the spec names are on this machine, as NAMESPACE/NAME/KEY
+    #[arg(long, value_name = "DIR", default_value = SECRETS_DIR)]
+    pub secrets_dir: String,
+    /// Which Cluster counts, when the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+}
+
+/// `render`.
+#[derive(Debug, Args)]
+pub struct Render {
+    /// The spec; - is stdin
+    pub file: String,
+    /// Where the files go
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The containerd they are for
+    #[arg(long, value_name = "VERSION", default_value = "2.1.0")]
+    pub containerd: String,
+    /// How the mirrors ask for a login; decides where logins go before containerd 2.1
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Auth::Basic)]
+    pub auth: Auth,
+    /// Where secrets that the spec names are on this machine, as NAMESPACE/NAME/KEY
+    #[arg(long, value_name = "DIR", default_value = SECRETS_DIR)]
+    pub secrets_dir: String,
+    /// Which Cluster counts, when the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+}
+
+/// How a mirror asks for a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Auth {
+    /// User and password, itself.
+    Basic,
+    /// By a token server.
+    Token,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// The spec; the files it names are read here and sent along; - is stdin
+    pub file: String,
+    /// Spec options.
+    #[command(flatten)]
+    pub spec: SpecOptions,
+    /// Afterwards wait until it is in effect, e.g. until containerd's owner has restarted it
+    #[arg(long)]
+    pub wait: bool,
+    /// Only if the node still has this etag (from `plan -o json` or `status -o json`)
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub etag: String,
+    /// A name for this request: repeated with the same one, it has one effect
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub request_id: String,
+    /// Go back unless confirmed within this time (not built yet)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub confirm_within: Option<Duration>,
+}
+
+/// `pull`.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// The image, e.g. busybox:1.36 or registry.example/team/app@sha256:…
+    #[arg(value_name = "REF")]
+    pub reference: String,
+    /// User of a login for this pull only; the password comes from stdin
+    #[arg(long, value_name = "USER", requires = "password_stdin", conflicts_with = "creds_file")]
+    pub username: Option<String>,
+    /// Read the password from stdin
+    #[arg(long, requires = "username")]
+    pub password_stdin: bool,
+    /// A file that holds USER:PASSWORD, for this pull only
+    #[arg(long, value_name = "FILE")]
+    pub creds_file: Option<String>,
+    /// The host the login is meant for; without it, the image's own registry
+    #[arg(long, value_name = "HOST")]
+    pub creds_for: Option<String>,
+    /// Leave the names that this pull creates
+    #[arg(long)]
+    pub keep: bool,
+    /// The host that is expected to serve it
+    #[arg(long, value_name = "HOST")]
+    pub expect: Option<String>,
+    /// Also images of registries that the spec does not mirror
+    #[arg(long)]
+    pub any: bool,
+}
+
+/// The whole command line, for completions and man pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        command().debug_assert();
+    }
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn what_can_be_meant_is_understood() {
+        for line in [
+            "mirrorctl status --watch -o json",
+            "mirrorctl --address unix:/tmp/s --timeout 5s status",
+            "mirrorctl validate a.yaml b.yaml --color never",
+            "mirrorctl render m.yaml --out d --containerd 1.6.20~ds1 --auth token",
+            "mirrorctl plan",
+            "mirrorctl plan m.yaml --take-over docker.io --take-over gcr.io",
+            "mirrorctl apply m.yaml --wait --etag e --request-id r",
+            "mirrorctl disable --dry-run",
+            "mirrorctl pull busybox --username u --password-stdin --creds-for m:5000 --keep --expect m:5000 --any",
+            "mirrorctl completions bash",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for line in [
+            "mirrorctl",
+            "mirrorctl validate",
+            "mirrorctl render m.yaml",
+            "mirrorctl pull busybox --username u",
+            "mirrorctl pull busybox --password-stdin",
+            "mirrorctl pull busybox --password secret",
+            "mirrorctl pull busybox --username u --password-stdin --creds-file f",
+            "mirrorctl status --timeout 5",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_exit_code() {
+        let help = command().render_long_help().to_string();
+        for code in 0..=11 {
+            assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))), "{code}");
+        }
+    }
+}

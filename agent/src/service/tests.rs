@@ -1,0 +1,126 @@
+//! The API as any gRPC client meets it.
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tonic::{
+    Code, Request,
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient, server_reflection_request::MessageRequest,
+    server_reflection_response::MessageResponse,
+};
+
+use super::{Api, listen};
+use crate::{
+    host::socket,
+    reconcile::commands::Command,
+    status::{Status, sample},
+    wire::{failure::CallFailed, v1, v1::mirror_service_client::MirrorServiceClient},
+};
+
+struct Served {
+    channel: Channel,
+    inbox: mpsc::Receiver<Command>,
+    status: watch::Sender<Status>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: tokio::task::JoinHandle<Result<(), listen::ServeError>>,
+    _directory: tempfile::TempDir,
+}
+
+async fn serve() -> Served {
+    let directory = tempfile::tempdir().unwrap();
+    let path: PathBuf = directory.path().join("m.sock");
+    let (commands, inbox) = mpsc::channel(8);
+    let (status, published) = watch::channel(sample::status());
+    let (stop, stopped) = oneshot::channel();
+    let listener = socket::bind(&path, "").unwrap().listener;
+    let ended = tokio::spawn(listen::serve(Api::new(commands, published).for_root(nix::unistd::geteuid().as_raw()), listener, async {
+        let _ = stopped.await;
+    }));
+    let channel = Endpoint::from_shared(format!("unix://{}", path.display())).unwrap().connect().await.unwrap();
+    Served { channel, inbox, status, stop: Some(stop), ended, _directory: directory }
+}
+
+#[tokio::test]
+async fn every_service_is_healthy_and_described() {
+    let served = serve().await;
+    let mut health = HealthClient::new(served.channel.clone());
+    for service in ["", "mirrorlet.v1.MirrorService", "mirrorlet.v1.PullService", "mirrorlet.v1.DiagnosticsService"] {
+        let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap();
+        assert_eq!(answer.into_inner().status, 1, "{service}");
+    }
+    let list = MessageRequest::ListServices(String::new());
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(list) };
+    let mut reflection = ServerReflectionClient::new(served.channel.clone());
+    let mut answers = reflection.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) = answers.message().await.unwrap().unwrap().message_response else { panic!() };
+    let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    assert!(names.contains(&"mirrorlet.v1.MirrorService".to_owned()) && names.contains(&"grpc.health.v1.Health".to_owned()), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_mask_is_honoured_and_checked() {
+    let served = serve().await;
+    let mut mirrors = MirrorServiceClient::new(served.channel.clone());
+    let request = |path: &str| v1::GetStatusRequest { read_mask: Some(prost_types::FieldMask { paths: vec![path.into()] }) };
+    let status = mirrors.get_status(request("etag")).await.unwrap().into_inner().status.unwrap();
+    assert_eq!(status, v1::Status { etag: "e1".into(), ..v1::Status::default() });
+    let failed = CallFailed::from(&mirrors.get_status(request("colour")).await.unwrap_err());
+    assert_eq!((failed.code, failed.problems[0].field.as_str()), (Code::InvalidArgument, "read_mask"));
+}
+
+#[tokio::test]
+async fn watching_begins_with_a_snapshot_and_goes_on_with_changes() {
+    let served = serve().await;
+    let mut mirrors = MirrorServiceClient::new(served.channel.clone());
+    let mut statuses = mirrors.watch_status(v1::WatchStatusRequest {}).await.unwrap().into_inner();
+    let mut next = async || statuses.message().await.unwrap().unwrap().status.unwrap().effective_generation;
+    assert_eq!(next().await, 3);
+    served.status.send_modify(|status| status.effective_generation = 4);
+    assert_eq!(next().await, 4);
+}
+
+#[tokio::test]
+async fn an_apply_goes_on_when_its_client_is_gone() {
+    let mut served = serve().await;
+    let mut mirrors = MirrorServiceClient::new(served.channel.clone());
+    let answers = mirrors.apply_spec(v1::ApplySpecRequest::default()).await.unwrap();
+    drop(answers);
+    let Some(Command::Apply { order, reply, .. }) = served.inbox.recv().await else { panic!() };
+    assert!(order.spec.is_none());
+    assert!(order.who.starts_with("uid "), "{}", order.who);
+    drop(reply);
+}
+
+#[tokio::test]
+async fn what_is_not_built_says_so() {
+    let served = serve().await;
+    let mut mirrors = MirrorServiceClient::new(served.channel.clone());
+    let status = mirrors.list_generations(v1::ListGenerationsRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    assert!(status.message().starts_with("ListGenerations is not built yet"), "{status}");
+    let confirm_within = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let request = v1::ApplySpecRequest { confirm_within, ..v1::ApplySpecRequest::default() };
+    assert_eq!(mirrors.apply_spec(request).await.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn facts_name_the_disk_of_the_content() {
+    let served = serve().await;
+    let mut mirrors = MirrorServiceClient::new(served.channel.clone());
+    let facts = mirrors.get_node_facts(Request::new(v1::GetNodeFactsRequest {})).await.unwrap().into_inner();
+    assert_eq!(facts.content_dir, "/var/lib/containerd");
+    assert!(facts.cpus > 0 && facts.content_disk_total_bytes > 0 && facts.load.len() == 3);
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_those_who_watch() {
+    let mut served = serve().await;
+    let mut mirrors = MirrorServiceClient::new(served.channel.clone());
+    let _watching = mirrors.watch_status(v1::WatchStatusRequest {}).await.unwrap();
+    let _ = served.stop.take().unwrap().send(());
+    tokio::time::timeout(Duration::from_secs(10), served.ended).await.unwrap().unwrap().unwrap();
+}
