@@ -94,7 +94,7 @@ imports = ["/etc/containerd/extra/*.toml"]
 [plugins."io.containerd.internal.v1.opt"]
   path = "/var/lib/containerd/opt"   # keep
 
-[plugins."example.com.vendor.v1.thing"]
+[plugins."io.containerd.vendor.v1.thing"]
   list = [ 1,
            2,   # two
            3 ]

@@ -105,7 +105,7 @@ fn namespace(generation: Generation) {
     let agent = stand.boot(options);
     agent.put_in_effect(&format!("registryMirrors:\n  - endpoint: http://{MIRROR}/v2/team/two\n    hosts: [up.lab]\n"));
     for reference in ["up.lab/lib/app:1".to_owned(), format!("{MIRROR}/team/two/lib/app:1")] {
-        agent.node.remove_image(&reference);
+        agent.forget_images();
         stand.mirror.forget();
         stand.upstream.forget();
         agent.node.pull(&reference, None).unwrap_or_else(|error| panic!("{reference}: {error}"));

@@ -98,7 +98,8 @@ pub struct Agent {
 impl Agent {
     /// `mirrorctl status -o json`.
     pub fn status(&self) -> Value {
-        serde_json::from_str(&self.node.run_ok(["mirrorctl", "-o", "json", "status"])).expect("status is JSON")
+        let output = self.node.run(["mirrorctl", "-o", "json", "status"]);
+        serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("status is no JSON: {error}\n{output:?}"))
     }
 
     /// Writes the spec as an editor does.
@@ -140,6 +141,11 @@ impl Agent {
         self.node.run_ok(["mirrorctl", "disable"]);
     }
 
+    /// Removes every image with its content, so that the next pull fetches all of it.
+    pub fn forget_images(&self) {
+        self.node.run_ok(["sh", "-c", "ctr -n k8s.io images ls -q | xargs -r ctr -n k8s.io images rm --sync"]);
+    }
+
     /// Times containerd was started since boot.
     pub fn starts(&self) -> usize {
         self.node.containerd_starts()
@@ -154,7 +160,7 @@ pub fn app() -> Image {
 /// Pulls a ref of `lib/app` anew, and says who served it: (mirror, upstream).
 pub fn pull_and_see(agent: &Agent, reference: &str, mirror: &Registry, upstream: &Registry) -> (Served, Served) {
     let node = &agent.node;
-    node.remove_image(reference);
+    agent.forget_images();
     mirror.forget();
     upstream.forget();
     node.pull(reference, None).unwrap_or_else(|error| panic!("{reference}: {error}"));

@@ -223,7 +223,7 @@ impl Run<'_> {
         for (index, step) in self.plan.steps.iter().enumerate() {
             self.begun = index + 1;
             self.transaction().carry_out(index, step).map_err(|error| file_problem(&error))?;
-            tracing::info!(path = %step.path, reason = %step.reason, "{}", step.verb());
+            tracing::info!(path = %step.path, reason = %step.reason, "{} {}", step.verb(), step.path);
         }
         if let Some(restart) = &self.plan.restart {
             self.enter(Phase::Activating, progress, &format!("restarting containerd, because {}", restart.cause.sentence()))?;
@@ -241,6 +241,7 @@ impl Run<'_> {
 
     fn enter(&self, phase: Phase, progress: Progress<'_>, sentence: &str) -> Result<(), Problem> {
         progress(phase, sentence);
+        tracing::info!(generation = self.effort.generation, "{sentence}");
         self.journal.mark(phase).map_err(|error| state_problem(&error))
     }
 

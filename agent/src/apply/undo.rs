@@ -8,7 +8,7 @@ pub fn steps(transaction: &Transaction<'_>, header: &Header, begun: usize) -> Ve
     let mut problems = Vec::new();
     for (index, step) in header.steps.iter().enumerate().take(begun).rev() {
         match transaction.undo(index, &step.path, &step.before, &step.after) {
-            Ok(true) => tracing::info!(path = %step.path, "put back"),
+            Ok(true) => tracing::info!(path = %step.path, "put back {}", step.path),
             Ok(false) => problems.push(Problem::new(
                 "undo.edited",
                 format!("{} was changed by somebody else during the apply and is left as they made it", step.path),

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     apply::{
-        Apply, Order, Outcome, activate,
+        Apply, Effort, Order, Outcome, activate,
         journal::Phase,
         recover::{self, Recovery},
     },
@@ -284,7 +284,7 @@ impl Reconciler {
     async fn carry_out(&mut self, look: &Look, order: &Order, progress: &dyn Fn(Phase, &str)) -> Outcome {
         if !look.plan.is_empty() {
             self.publish(look, Condition::Applying);
-            tracing::info!(who = %order.who, steps = look.plan.steps.len(), restart = look.plan.restart.is_some(), "applying");
+            tracing::info!(who = %order.who, steps = look.plan.steps.len(), restart = look.plan.restart.is_some(), "applying for {}", order.who);
         }
         let apply = Apply { host: &self.host, lock: &self.lock, newer: &self.changes.spec };
         let (outcome, record) = apply.carry_out(&look.plan, &look.observed, order, progress).await;
@@ -336,7 +336,8 @@ fn applied(wish: &Wish) -> Applied {
 fn tell(outcome: &Outcome) {
     match outcome {
         Outcome::Changed(effort) => {
-            tracing::info!(generation = effort.generation, restarts = effort.restarts, cri_gap_ms = effort.cri_gap_ms, "in effect");
+            let Effort { generation, restarts, cri_gap_ms } = *effort;
+            tracing::info!(generation, restarts, cri_gap_ms, "generation {generation} is in effect; restarts {restarts}, CRI gap {cri_gap_ms} ms");
         }
         Outcome::Unchanged => tracing::debug!("nothing to change"),
         Outcome::RolledBack(effort, problems) => {
