@@ -1,4 +1,5 @@
 //! The command line against the real service on a real socket, with a reconciler that only answers.
+#![expect(clippy::disallowed_methods, reason = "specs and what was rendered are real files")]
 
 mod arguments;
 mod offline;
