@@ -35,7 +35,7 @@ pub async fn run(global: &Global, apply: Apply, output: &mut Output) -> Done {
     let (outcome, _) = client.apply(order, |event| tell(event, output)).await?;
     output.answer(&outcome, |paint| show::outcome(&outcome, paint));
     match exit_of(&outcome) {
-        exit::DONE if apply.wait => wait(&client, output).await,
+        exit::DONE if apply.wait => wait(&client, outcome.generation, output).await,
         code => Ok(code),
     }
 }
@@ -66,17 +66,18 @@ const fn word(phase: Phase) -> &'static str {
 }
 
 /// Waits until what was applied is in effect, or cannot become so without somebody.
-async fn wait(client: &Client, output: &mut Output) -> Done {
+async fn wait(client: &Client, generation: u64, output: &mut Output) -> Done {
     let mut last = Condition::Applying;
-    client
-        .watch(|status| {
-            if status.condition != last && is_under_way(status.condition) {
-                output.say(|_| format!("{:<12} {}\n", "waiting", status.summary));
-            }
-            last = status.condition;
-            is_under_way(last)
-        })
-        .await?;
+    let watching = client.watch(|status| {
+        // A snapshot from before the apply says nothing.
+        let is_awaited = is_under_way(status.condition) || status.effective_generation < generation;
+        if status.condition != last && is_awaited {
+            output.say(|_| format!("{:<12} {}\n", "waiting", status.summary));
+        }
+        last = status.condition;
+        is_awaited
+    });
+    client.change(watching).await?;
     Ok(if last.is_as_wanted() { exit::DONE } else { exit::DIFFERS })
 }
 

@@ -7,6 +7,9 @@ use clap_complete::Shell;
 
 use crate::config::{SECRETS_DIR, SOCKET_PATH};
 
+/// Heading of what goes for every verb.
+const GLOBAL: &str = "Options of every command";
+
 const EXIT_CODES: &str = "\
 Exit codes:
    0  yes; the same; done
@@ -43,16 +46,16 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Global {
     /// Where the daemon listens
-    #[arg(long, global = true, value_name = "unix:PATH", default_value_t = format!("unix:{SOCKET_PATH}"))]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "unix:PATH", default_value_t = format!("unix:{SOCKET_PATH}"))]
     pub address: String,
     /// Answer for people or for programs
-    #[arg(short, long, global = true, value_enum, value_name = "FORM", default_value_t = Form::Text)]
+    #[arg(short, long, global = true, help_heading = GLOBAL, value_enum, value_name = "FORM", default_value_t = Form::Text)]
     pub output: Form,
     /// When to use colours; NO_COLOR is honoured, too
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_enum, value_name = "WHEN", default_value_t = When::Auto)]
     pub color: When,
     /// How long to wait for an answer; without it, questions wait 30s and changes wait for their end
-    #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
 }
 
@@ -244,60 +247,4 @@ pub struct Pull {
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_definition_holds_together() {
-        command().debug_assert();
-    }
-
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace())
-    }
-
-    #[test]
-    fn what_can_be_meant_is_understood() {
-        for line in [
-            "mirrorctl status --watch -o json",
-            "mirrorctl --address unix:/tmp/s --timeout 5s status",
-            "mirrorctl validate a.yaml b.yaml --color never",
-            "mirrorctl render m.yaml --out d --containerd 1.6.20~ds1 --auth token",
-            "mirrorctl plan",
-            "mirrorctl plan m.yaml --take-over docker.io --take-over gcr.io",
-            "mirrorctl apply m.yaml --wait --etag e --request-id r",
-            "mirrorctl disable --dry-run",
-            "mirrorctl pull busybox --username u --password-stdin --creds-for m:5000 --keep --expect m:5000 --any",
-            "mirrorctl completions bash",
-        ] {
-            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_meant_is_refused() {
-        for line in [
-            "mirrorctl",
-            "mirrorctl validate",
-            "mirrorctl render m.yaml",
-            "mirrorctl pull busybox --username u",
-            "mirrorctl pull busybox --password-stdin",
-            "mirrorctl pull busybox --password secret",
-            "mirrorctl pull busybox --username u --password-stdin --creds-file f",
-            "mirrorctl status --timeout 5",
-        ] {
-            assert!(parse(line).is_err(), "{line}");
-        }
-    }
-
-    #[test]
-    fn the_help_names_every_exit_code() {
-        let help = command().render_long_help().to_string();
-        for code in 0..=11 {
-            assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))), "{code}");
-        }
-    }
 }

@@ -148,7 +148,11 @@ impl Client {
         timeout(deadline, call).await.map_err(|_| late(what, deadline, "; it may be busy with a change"))?.map_err(|error| failure(&error))
     }
 
-    async fn change<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    /// Waits for something that takes as long as it takes, or as long as the caller said.
+    ///
+    /// # Errors
+    /// Those of the call, or that it did not end in time.
+    pub async fn change<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let Some(deadline) = self.timeout else { return call.await };
         let hint = "; a change goes on, a pull ends; see mirrorctl status";
         timeout(deadline, call).await.map_err(|_| late("it did not end", deadline, hint))?

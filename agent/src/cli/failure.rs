@@ -35,7 +35,7 @@ impl Failure {
     /// A spec with problems.
     #[must_use]
     pub fn invalid(problems: Vec<ProblemView>) -> Self {
-        let message = format!("{}; nothing was sent and nothing was changed", show::count(problems.len(), "problem"));
+        let message = format!("{}; nothing was done", show::count(problems.len(), "problem"));
         Self { exit: exit::USAGE, reason: "spec.invalid".into(), message, problems }
     }
 
@@ -66,7 +66,7 @@ fn exit_of(code: Code) -> u8 {
         Code::FailedPrecondition => exit::REFUSED,
         Code::Aborted => exit::STALE,
         Code::ResourceExhausted => exit::LOCKED,
-        Code::InvalidArgument | Code::AlreadyExists | Code::Unimplemented => exit::USAGE,
+        Code::InvalidArgument | Code::OutOfRange | Code::AlreadyExists | Code::Unimplemented => exit::USAGE,
         Code::DeadlineExceeded | Code::Cancelled => exit::LATE,
         _ => exit::FAILED,
     }

@@ -11,10 +11,13 @@ use std::{
 };
 
 use nix::{
-    sys::stat::{Mode, umask},
-    unistd::{Gid, Group, chown},
+    sys::stat::{Mode, fchmod},
+    unistd::{Group, chown},
 };
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixSocket};
+
+/// Connections that may wait to be taken.
+const BACKLOG: u32 = 128;
 
 /// The socket could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -43,34 +46,25 @@ pub enum SocketError {
     },
 }
 
-/// A socket that is listened at.
-#[derive(Debug)]
-pub struct Bound {
-    /// Where connections come from.
-    pub listener: UnixListener,
-    /// Why its group could not have it, a sentence; it is root's alone then.
-    pub group_problem: Option<String>,
-}
-
-/// Listens at a path, for root and one group.
+/// Listens at a path, for root and one group; for root alone, with a warning, when the group cannot have it.
 ///
 /// # Errors
 /// When somebody listens there already, or a system call fails.
-pub fn bind(path: &Path, group: &str) -> Result<Bound, SocketError> {
+pub fn bind(path: &Path, group: &str) -> Result<UnixListener, SocketError> {
     let failed = |action| move |source| SocketError::Failed { action, path: path.display().to_string(), source };
     if let Some(directory) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed("make the directory of"))?;
     }
     remove_stale(path)?;
-    // From its first moment on, nobody else can open it; the group is let in once it is the group's.
-    let before = umask(Mode::from_bits_truncate(0o177));
-    let bound = UnixListener::bind(path);
-    umask(before);
-    let listener = bound.map_err(failed("listen at"))?;
-    let given = give_to_group(path, group);
-    let mode = if given.is_ok() { 0o660 } else { 0o600 };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed("set the mode of"))?;
-    Ok(Bound { listener, group_problem: given.err() })
+    let socket = UnixSocket::new_stream().map_err(failed("make"))?;
+    // Linux gives the file the mode its socket has, so that there is no moment in which others can open it (unix_bind in af_unix.c).
+    fchmod(&socket, Mode::from_bits_truncate(0o600)).map_err(io::Error::from).map_err(failed("set the mode of"))?;
+    socket.bind(path).map_err(failed("bind"))?;
+    match give_to_group(path, group) {
+        Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed("set the mode of"))?,
+        Err(reason) => tracing::warn!("{reason}, so only root can open {}", path.display()),
+    }
+    socket.listen(BACKLOG).map_err(failed("listen at"))
 }
 
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
@@ -86,16 +80,10 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
 }
 
 fn give_to_group(path: &Path, group: &str) -> Result<(), String> {
-    let gid = match Group::from_name(group) {
-        Ok(Some(group)) => group.gid,
-        Ok(None) => return Err(format!("there is no group \"{group}\", so only root can open {}", path.display())),
-        Err(errno) => {
-            return Err(format!("the group \"{group}\" cannot be looked up ({}), so only root can open {}", errno.desc(), path.display()));
-        }
-    };
-    chown(path, None, Some(Gid::from_raw(gid.as_raw()))).map_err(|errno| {
-        format!("{} cannot be given to the group \"{group}\" ({}), so only root can open it", path.display(), errno.desc())
-    })
+    let found = Group::from_name(group).map_err(|errno| format!("the group \"{group}\" cannot be looked up ({})", errno.desc()))?;
+    let found = found.ok_or_else(|| format!("there is no group \"{group}\""))?;
+    let given = chown(path, None, Some(found.gid));
+    given.map_err(|errno| format!("the socket cannot be given to the group \"{group}\" ({})", errno.desc()))
 }
 
 #[cfg(test)]
@@ -111,10 +99,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run/mirrorlet.sock");
         let first = bind(&path, "no-such-group").unwrap();
-        assert!(first.group_problem.unwrap().contains("no-such-group"));
         assert_eq!(mode(&path), 0o600);
         assert!(matches!(bind(&path, "root"), Err(SocketError::InUse { .. })));
-        drop(first.listener);
+        drop(first);
         bind(&path, "root").unwrap();
     }
 
@@ -123,7 +110,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s.sock");
         let own = Group::from_gid(nix::unistd::getgid()).unwrap().unwrap();
-        assert_eq!(bind(&path, &own.name).unwrap().group_problem, None);
+        let _listener = bind(&path, &own.name).unwrap();
         assert_eq!(mode(&path), 0o660);
     }
 

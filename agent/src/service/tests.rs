@@ -16,9 +16,10 @@ use tonic_reflection::pb::v1::{
 use super::{Api, listen};
 use crate::{
     host::socket,
-    reconcile::commands::Command,
+    reconcile::commands::{Command, CommandError},
+    spec::problem::{Location, Problem},
     status::{Status, sample},
-    wire::{failure::CallFailed, v1, v1::mirror_service_client::MirrorServiceClient},
+    wire::{failure::CallFailed, v1, v1::mirror_service_client::MirrorServiceClient, v1::pull_service_server::PullService},
 };
 
 struct Served {
@@ -36,7 +37,7 @@ async fn serve() -> Served {
     let (commands, inbox) = mpsc::channel(8);
     let (status, published) = watch::channel(sample::status());
     let (stop, stopped) = oneshot::channel();
-    let listener = socket::bind(&path, "").unwrap().listener;
+    let listener = socket::bind(&path, "").unwrap();
     let ended = tokio::spawn(listen::serve(Api::new(commands, published).for_root(nix::unistd::geteuid().as_raw()), listener, async {
         let _ = stopped.await;
     }));
@@ -93,6 +94,43 @@ async fn an_apply_goes_on_when_its_client_is_gone() {
     assert!(order.spec.is_none());
     assert!(order.who.starts_with("uid "), "{}", order.who);
     drop(reply);
+}
+
+#[tokio::test]
+async fn many_problems_arrive_as_a_refusal_and_not_as_a_broken_stream() {
+    let mut served = serve().await;
+    let mut mirrors = MirrorServiceClient::new(served.channel.clone());
+    let answering = async {
+        let Some(Command::Plan { reply, .. }) = served.inbox.recv().await else { panic!() };
+        let at = Location { file: "m.yaml".into(), line: 1, column: 1 };
+        let problem = Problem::new("spec.x", "wrong, ".repeat(40), "mend it").at(at, "registryMirrors[0].endpoint");
+        drop(reply.send(Err(CommandError::Invalid(vec![problem; 5_000]))));
+    };
+    let (answer, ()) = tokio::join!(mirrors.plan_spec(v1::PlanSpecRequest::default()), answering);
+    let failed = CallFailed::from(&answer.unwrap_err());
+    assert_eq!((failed.code, failed.reason.as_str()), (Code::InvalidArgument, "spec.invalid"));
+    assert!(failed.message.starts_with("5000 problems") && failed.problems.len() > 5, "{failed:?}");
+}
+
+#[tokio::test]
+async fn there_is_one_test_pull_at_a_time() {
+    let (commands, _inbox) = mpsc::channel(8);
+    let (_status, published) = watch::channel(Status::default());
+    let api = Api::new(commands, published);
+    let running = api.pulls.clone().try_acquire_owned().unwrap();
+    let Err(status) = api.test_pull(Request::new(v1::TestPullRequest::default())).await else { panic!() };
+    assert_eq!((status.code(), CallFailed::from(&status).reason.as_str()), (Code::ResourceExhausted, "pull.another"));
+    drop(running);
+    assert!(api.test_pull(Request::new(v1::TestPullRequest::default())).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_daemon_that_stops_says_so() {
+    let mut served = serve().await;
+    served.inbox.close();
+    let mut mirrors = MirrorServiceClient::new(served.channel.clone());
+    let status = mirrors.plan_spec(v1::PlanSpecRequest::default()).await.unwrap_err();
+    assert_eq!((status.code(), CallFailed::from(&status).reason.as_str()), (Code::Unavailable, "daemon.stopping"));
 }
 
 #[tokio::test]

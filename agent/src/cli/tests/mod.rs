@@ -1,6 +1,10 @@
 //! The command line against the real service on a real socket, with a reconciler that only answers.
+#![expect(clippy::disallowed_methods, reason = "specs and what was rendered are real files")]
 
-use std::path::{Path, PathBuf};
+mod arguments;
+mod offline;
+
+use std::path::PathBuf;
 
 use clap::Parser;
 use nix::unistd::geteuid;
@@ -58,7 +62,7 @@ impl Daemon {
         let (commands, inbox) = mpsc::channel(8);
         let (status, published) = watch::channel(sample::status());
         let (taken, orders) = mpsc::unbounded_channel();
-        let listener = socket::bind(&directory.path().join("m.sock"), "no-such-group").unwrap().listener;
+        let listener = socket::bind(&directory.path().join("m.sock"), "no-such-group").unwrap();
         let serving = listen::serve(Api::new(commands, published).for_root(root), listener, std::future::pending());
         let tasks = vec![tokio::spawn(reconcile(inbox, taken)).abort_handle(), tokio::spawn(serving).abort_handle()];
         Self { directory, status, orders, tasks }
@@ -231,7 +235,7 @@ async fn a_spec_with_problems_is_not_sent() {
     std::fs::write(daemon.path("bad.yaml"), "registryMirrors:\n  - endpoint: ftp://x\n").unwrap();
     let run = run(&format!("--address unix:/nowhere apply {}", daemon.path("bad.yaml").display())).await;
     assert_eq!((run.code, run.out.as_str()), (exit::USAGE, ""));
-    assert!(run.err.contains("bad.yaml:2:") && run.err.contains("nothing was sent"), "{}", run.err);
+    assert!(run.err.contains("bad.yaml:2:") && run.err.contains("nothing was done"), "{}", run.err);
 }
 
 #[tokio::test]
@@ -261,47 +265,8 @@ async fn a_daemon_that_does_not_answer_is_late() {
     let (commands, _inbox): (Commands, _) = mpsc::channel(8);
     let (_status, published) = watch::channel(Status::default());
     let path = directory.path().join("m.sock");
-    let listener = socket::bind(&path, "").unwrap().listener;
+    let listener = socket::bind(&path, "").unwrap();
     tokio::spawn(listen::serve(Api::new(commands, published), listener, std::future::pending()));
     let run = run(&format!("--address unix:{} --timeout 200ms plan", path.display())).await;
     assert_eq!(run.code, exit::LATE, "{}", run.err);
-}
-
-#[tokio::test]
-async fn validate_reads_as_a_compiler_does() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| {
-        std::fs::write(directory.path().join(name), text).unwrap();
-        directory.path().join(name).display().to_string()
-    };
-    let good = file("good.yaml", "registryMirrors:\n  - endpoint: https://m.example\n    hosts: [docker.io]\n");
-    let bad = file("bad.yaml", "registryMirrors:\n  - endpoint: ftp://x\n");
-    let run = self::run(&format!("validate {good}")).await;
-    assert_eq!((run.code, run.out.as_str(), run.err.as_str()), (exit::DONE, "valid, 1 mirror\n", ""));
-    let run = self::run(&format!("validate {good} {bad}")).await;
-    assert_eq!((run.code, run.out.as_str()), (exit::USAGE, ""));
-    assert!(run.err.starts_with(&format!("{bad}:2:")) && run.err.contains(": error: "), "{}", run.err);
-    let json: serde_json::Value = serde_json::from_str(&self::run(&format!("validate {bad} -o json")).await.out).unwrap();
-    assert_eq!((json[0]["severity"].as_str(), json[0]["line"].as_u64()), (Some("error"), Some(2)));
-}
-
-#[tokio::test]
-async fn render_writes_what_a_node_would_get() {
-    let daemon = Daemon::start();
-    let out = daemon.path("out");
-    let run = run(&format!("render {} --out {}", daemon.spec(), out.display())).await;
-    assert_eq!(run.code, exit::DONE, "{}", run.err);
-    let read = |path: &str| std::fs::read_to_string(Path::new(&out).join(path)).unwrap();
-    assert!(read("etc/containerd/certs.d/docker.io/hosts.toml").contains("mirror.example:5000"));
-    assert!(read("etc/containerd/config.toml").contains("config_path = \"/etc/containerd/certs.d\""));
-    assert!(run.out.contains("/etc/containerd/certs.d/docker.io/hosts.toml\n"), "{}", run.out);
-    let again = self::run(&format!("render {} --out {}", daemon.spec(), out.display())).await;
-    assert_eq!(again.code, exit::USAGE);
-    assert_eq!(self::run(&format!("render {} --out /etc/x", daemon.spec())).await.code, exit::USAGE);
-}
-
-#[tokio::test]
-async fn completions_name_the_verbs() {
-    let run = run("completions bash").await;
-    assert!(run.code == exit::DONE && run.out.contains("validate") && run.out.contains("--creds-file"));
 }
