@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod bench;
 mod cases_plan;
 mod cases_spec;
 mod configs;
