@@ -61,7 +61,8 @@ fn once(root: &Path) -> Duration {
 fn proc_status(agent: &Agent, key: &str) -> u64 {
     let pid = agent.node.main_pid("mirrorlet").unwrap();
     let text = agent.node.run_ok(["sh".into(), "-c".into(), format!("cat /proc/{pid}/task/*/status")]);
-    let values = text.lines().filter_map(|line| line.strip_prefix(key)).filter_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    let values =
+        text.lines().filter_map(|line| line.strip_prefix(key)).filter_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     if key.starts_with("Vm") { values.max().unwrap_or(0) } else { values.sum() }
 }
 
@@ -160,7 +161,13 @@ fn change_in_place() {
     fs::write(root.path().join("etc/mirrorlet/mirrors.yaml"), spec("192.0.2.11:5000", 0)).unwrap();
     let trace = root.path().join("trace");
     let mut traced = Command::new("strace");
-    traced.args(["-f", "-c", "-e", "trace=fsync,fdatasync", "-o"]).arg(&trace).arg(env!("CARGO_BIN_EXE_mirrorlet")).arg("--root").arg(root.path()).arg("once");
+    traced
+        .args(["-f", "-c", "-e", "trace=fsync,fdatasync", "-o"])
+        .arg(&trace)
+        .arg(env!("CARGO_BIN_EXE_mirrorlet"))
+        .arg("--root")
+        .arg(root.path())
+        .arg("once");
     traced.output().unwrap();
     println!("syncs for a change of the mirror of one host and its own name:\n{}", fs::read_to_string(&trace).unwrap());
 }
@@ -202,9 +209,11 @@ fn test_pull_against_the_bare_call() {
         let bare = millis(begun.elapsed());
         agent.forget_images();
         let output = agent.node.run_ok(["mirrorctl", "-o", "json", "pull", "up.lab/lib/large:1"]);
-        let ours: f64 = output.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|value| value["elapsed_ms"].as_f64()).unwrap_or_else(|| {
-            serde_json::from_str::<serde_json::Value>(&output).unwrap()["elapsed_ms"].as_f64().unwrap()
-        });
+        let ours: f64 = output
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .find_map(|value| value["elapsed_ms"].as_f64())
+            .unwrap_or_else(|| serde_json::from_str::<serde_json::Value>(&output).unwrap()["elapsed_ms"].as_f64().unwrap());
         ratios.push(ours / bare);
     }
     println!("test pull of 40 MB against the bare CRI call: median ratio {:.2}", median(ratios));

@@ -110,7 +110,7 @@ pub async fn check(client: &Containerd, process: &Process) -> Result<(), Problem
         .check()
         .await
         .map_err(|error| Problem::new("restart.cri-dead", error.to_string(), "see \"journalctl -u containerd\""))?;
-    if clock::process_started_ms(process.pid) != Some(process.started_ms) {
+    if clock::start_ticks(process.pid) != Some(process.start_ticks) {
         return Err(Problem::new(
             "restart.crashed",
             format!("containerd's process {} is gone again", process.pid),

@@ -40,7 +40,7 @@ pub async fn tasks(client: &Containerd, before: &BTreeMap<TaskName, u32>) -> Res
         match after.get(&(namespace.clone(), id.clone())) {
             Some(now) if now == pid => {}
             Some(now) => return Err(lost(format!("{name} is process {now} after the restart"))),
-            None if clock::process_started_ms(*pid).is_some() => {
+            None if clock::start_ticks(*pid).is_some() => {
                 return Err(lost(format!("{name} runs on, but containerd does not know it any more")));
             }
             None => notices.push(Problem::new("restart.task-ended", format!("{name} ended while containerd was restarted"), "")),

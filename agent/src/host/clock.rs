@@ -27,13 +27,20 @@ pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
-/// When a process was started, in milliseconds of Unix time; `None` when there is no such process.
+/// Ticks of the kernel's clock in a second, for every program since Linux 2.6 (proc_pid_stat(5), USER_HZ).
+const TICKS: u64 = 100;
+
+/// When a process was started, in ticks since boot; `None` when there is no such process.
 #[must_use]
-pub fn process_started_ms(pid: u32) -> Option<i64> {
+pub fn start_ticks(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let ticks: i64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    let boot = std::fs::read_to_string("/proc/stat").ok()?;
-    let boot: i64 = boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-    // Ticks are 1/100 s for every program since Linux 2.6 (proc_pid_stat(5), USER_HZ).
-    Some(boot * 1000 + ticks * 10)
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// The same point in milliseconds of Unix time, to some 20 ms. `btime` of /proc/stat is in whole seconds and would be too coarse.
+#[must_use]
+pub fn unix_millis_of(ticks: u64) -> i64 {
+    let uptime = std::fs::read_to_string("/proc/uptime").ok();
+    let uptime = uptime.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0);
+    unix_millis() - (uptime * 1000.0) as i64 + (ticks * 1000 / TICKS) as i64
 }

@@ -111,8 +111,8 @@ impl Containerd {
         } else {
             main_pid
         };
-        let started_ms = clock::process_started_ms(pid).ok_or_else(|| ContainerdError::NoProcess(format!("there is no process {pid}")))?;
-        Ok(Process { pid, started_ms, boot_id: clock::boot_id() })
+        let start_ticks = clock::start_ticks(pid).ok_or_else(|| ContainerdError::NoProcess(format!("there is no process {pid}")))?;
+        Ok(Process { pid, start_ticks, boot_id: clock::boot_id() })
     }
 
     /// Init errors of the plugins that make up the CRI, as `TYPE.ID: error`. Others fail on healthy nodes too (zfs, btrfs, …).

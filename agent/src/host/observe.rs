@@ -157,11 +157,13 @@ impl Host {
         if self.is_offline {
             let offline = || "the root is not this node's".to_owned();
             let (running, process, cri) = (Fact::Unknown(offline()), Fact::Unknown(offline()), Fact::Unknown(offline()));
-            return ContainerdFacts { place, unit, running, installed, process, cri };
+            return ContainerdFacts { place, unit, running, installed, process, started_ms: 0, cri };
         }
+        let process: Fact<Process> = client.process(main_pid).await.into();
         ContainerdFacts {
             running: client.version().await.into(),
-            process: client.process(main_pid).await.into(),
+            started_ms: process.known().map_or(0, |process| clock::unix_millis_of(process.start_ticks)),
+            process,
             cri: Cri::on(client.channel()).check().await.into(),
             place,
             unit,

@@ -52,8 +52,8 @@ impl<T, E: fmt::Display> From<Result<T, E>> for Fact<T> {
 pub struct Process {
     /// Process id.
     pub pid: u32,
-    /// When it was started, in milliseconds of Unix time.
-    pub started_ms: i64,
+    /// When it was started, in the kernel's ticks since boot: exact, whatever the wall clock does.
+    pub start_ticks: u64,
     /// The kernel's boot id, so that a pid of another boot is not taken for this one.
     pub boot_id: String,
 }
@@ -139,6 +139,8 @@ pub struct Containerd {
     pub installed: Fact<Version>,
     /// The running process.
     pub process: Fact<Process>,
+    /// When it was started, in milliseconds of Unix time; 0 when it does not run.
+    pub started_ms: i64,
     /// CRI Version and Status succeed and the runtime is ready.
     pub cri: Fact<()>,
 }

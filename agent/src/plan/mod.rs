@@ -213,7 +213,8 @@ fn finish(
     );
     after.settings = Some(settings.digest());
     let question = Question { after: settings.digest(), on_disk: on_disk.digest(), wants_hosts_dir };
-    let needed = restart::decide(observed, &question);
+    let is_nothing_of_ours = steps.is_empty() && !wants_hosts_dir && observed.record.owned.is_empty();
+    let needed = restart::decide(observed, &question).filter(|_| !is_nothing_of_ours);
     let mut plan = Plan { steps, wants_hosts_dir, after, ..Plan::default() };
     match needed {
         Some(_) if !policy.can_restart => {

@@ -60,7 +60,7 @@ pub struct Question {
 pub fn decide(observed: &Observed, question: &Question) -> Option<Restart> {
     let process = observed.containerd.process.known()?;
     let loaded = observed.record.loaded.as_ref().filter(|loaded| loaded.process == *process).map(|loaded| &loaded.settings);
-    let started_after_edit = observed.config.changed_ms() < process.started_ms;
+    let started_after_edit = observed.config.changed_ms() < observed.containerd.started_ms;
     let loaded = loaded.or_else(|| started_after_edit.then_some(&question.on_disk));
     let cause = match loaded {
         Some(loaded) if *loaded == question.after => return None,
@@ -70,7 +70,7 @@ pub fn decide(observed: &Observed, question: &Question) -> Option<Restart> {
         None if question.wants_hosts_dir && observed.live_read.known() == Some(&true) => return None,
         None => Cause::NotLoaded,
     };
-    Some(Restart { cause, also_effective: also_effective(observed, process.started_ms) })
+    Some(Restart { cause, also_effective: also_effective(observed, observed.containerd.started_ms) })
 }
 
 fn also_effective(observed: &Observed, started_ms: i64) -> Vec<String> {

@@ -192,8 +192,8 @@ impl Reconciler {
         let pid = self.status.borrow().containerd.pid;
         let known = self.record.proof.as_ref().map(|proof| &proof.process).filter(|process| process.pid == pid);
         match known {
-            Some(process) => clock::process_started_ms(pid) != Some(process.started_ms),
-            None => pid != 0 && clock::process_started_ms(pid).is_none(),
+            Some(process) => clock::start_ticks(pid) != Some(process.start_ticks),
+            None => pid != 0 && clock::start_ticks(pid).is_none(),
         }
     }
 
@@ -337,7 +337,12 @@ fn tell(outcome: &Outcome) {
     match outcome {
         Outcome::Changed(effort) => {
             let Effort { generation, restarts, cri_gap_ms } = *effort;
-            tracing::info!(generation, restarts, cri_gap_ms, "generation {generation} is in effect; restarts {restarts}, CRI gap {cri_gap_ms} ms");
+            tracing::info!(
+                generation,
+                restarts,
+                cri_gap_ms,
+                "generation {generation} is in effect; restarts {restarts}, CRI gap {cri_gap_ms} ms"
+            );
         }
         Outcome::Unchanged => tracing::debug!("nothing to change"),
         Outcome::RolledBack(effort, problems) => {
