@@ -96,10 +96,13 @@ async fn carry_out(verb: Verb, host: Host) -> Result<u8, Problem> {
 /// Loop and service side by side, until SIGTERM or SIGINT. What the loop has begun it carries to its end.
 async fn run(reconciler: Reconciler, status: watch::Receiver<Status>, settings: &Settings) -> Result<(), Problem> {
     let failed = |error: &dyn std::error::Error| Problem::new("daemon", error.to_string(), "");
-    let listener = socket::bind(Path::new(&settings.api.socket), &settings.api.group).map_err(|error| failed(&error))?;
+    let bound = socket::bind(Path::new(&settings.api.socket), &settings.api.group).map_err(|error| failed(&error))?;
+    if let Some(reason) = bound.group_problem {
+        tracing::warn!("{reason}");
+    }
     let (commands, receiver) = mpsc::channel(WAITING_COMMANDS);
     let stop = Stop::at_signals().map_err(|error| failed(&error))?;
-    let api = listen::serve(Api::new(commands, status), listener, stop.clone().asked());
+    let api = listen::serve(Api::new(commands, status), bound.listener, stop.clone().asked());
     notify::ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %settings.api.socket, "serving");
     let ((), served) = tokio::join!(reconciler.run(receiver, stop.asked()), api);

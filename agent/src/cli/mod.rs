@@ -19,8 +19,6 @@ mod render;
 mod resume;
 mod show;
 mod status;
-#[cfg(test)]
-mod tests;
 mod validate;
 
 use std::ffi::OsString;
@@ -86,3 +84,6 @@ fn exit_of(outcome: &OutcomeView) -> u8 {
         _ => exit::FAILED,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,11 +46,20 @@ pub enum SocketError {
     },
 }
 
-/// Listens at a path, for root and one group; for root alone, with a warning, when the group cannot have it.
+/// A socket that is listened at.
+#[derive(Debug)]
+pub struct Bound {
+    /// Where connections come from.
+    pub listener: UnixListener,
+    /// Why its group could not have it, a sentence; it is root's alone then.
+    pub group_problem: Option<String>,
+}
+
+/// Listens at a path, for root and one group; for root alone when the group cannot have it.
 ///
 /// # Errors
 /// When somebody listens there already, or a system call fails.
-pub fn bind(path: &Path, group: &str) -> Result<UnixListener, SocketError> {
+pub fn bind(path: &Path, group: &str) -> Result<Bound, SocketError> {
     let failed = |action| move |source| SocketError::Failed { action, path: path.display().to_string(), source };
     if let Some(directory) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed("make the directory of"))?;
@@ -60,11 +69,13 @@ pub fn bind(path: &Path, group: &str) -> Result<UnixListener, SocketError> {
     // Linux gives the file the mode its socket has, so that there is no moment in which others can open it (unix_bind in af_unix.c).
     fchmod(&socket, Mode::from_bits_truncate(0o600)).map_err(io::Error::from).map_err(failed("set the mode of"))?;
     socket.bind(path).map_err(failed("bind"))?;
-    match give_to_group(path, group) {
-        Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed("set the mode of"))?,
-        Err(reason) => tracing::warn!("{reason}, so only root can open {}", path.display()),
+    let given = give_to_group(path, group);
+    if given.is_ok() {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed("set the mode of"))?;
     }
-    socket.listen(BACKLOG).map_err(failed("listen at"))
+    let listener = socket.listen(BACKLOG).map_err(failed("listen at"))?;
+    let group_problem = given.err().map(|reason| format!("{reason}, so only root can open {}", path.display()));
+    Ok(Bound { listener, group_problem })
 }
 
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
@@ -99,9 +110,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run/mirrorlet.sock");
         let first = bind(&path, "no-such-group").unwrap();
+        assert!(first.group_problem.is_some_and(|reason| reason.contains("no-such-group")));
         assert_eq!(mode(&path), 0o600);
         assert!(matches!(bind(&path, "root"), Err(SocketError::InUse { .. })));
-        drop(first);
+        drop(first.listener);
         bind(&path, "root").unwrap();
     }
 
@@ -110,7 +122,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s.sock");
         let own = Group::from_gid(nix::unistd::getgid()).unwrap().unwrap();
-        let _listener = bind(&path, &own.name).unwrap();
+        assert_eq!(bind(&path, &own.name).unwrap().group_problem, None);
         assert_eq!(mode(&path), 0o660);
     }
 

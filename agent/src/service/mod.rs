@@ -8,8 +8,6 @@ mod guard;
 pub mod listen;
 mod mirror;
 mod pull;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -44,13 +42,6 @@ impl Api {
         Self { commands, status, pulls: Arc::new(Semaphore::new(1)), root: access::ROOT }
     }
 
-    /// The same for tests, which need not run as root.
-    #[cfg(test)]
-    #[must_use]
-    pub fn for_root(self, root: u32) -> Self {
-        Self { root, ..self }
-    }
-
     /// Sends a command.
     async fn send(&self, command: Command) -> Result<(), Answer> {
         self.commands.send(command).await.map_err(|_| failure::refusal(&CommandError::Stopping))
@@ -78,3 +69,15 @@ fn who<T>(request: &Request<T>, client: &str) -> String {
 fn not_built(what: &str) -> Answer {
     failure::failed(Code::Unimplemented, "api.not-built", format!("{what} is not built yet; this version of mirrorlet cannot do it"))
 }
+
+#[cfg(test)]
+impl Api {
+    /// The same for tests, which need not run as root.
+    #[must_use]
+    pub fn for_root(self, root: u32) -> Self {
+        Self { root, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests;

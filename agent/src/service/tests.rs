@@ -37,7 +37,7 @@ async fn serve() -> Served {
     let (commands, inbox) = mpsc::channel(8);
     let (status, published) = watch::channel(sample::status());
     let (stop, stopped) = oneshot::channel();
-    let listener = socket::bind(&path, "").unwrap();
+    let listener = socket::bind(&path, "").unwrap().listener;
     let ended = tokio::spawn(listen::serve(Api::new(commands, published).for_root(nix::unistd::geteuid().as_raw()), listener, async {
         let _ = stopped.await;
     }));

@@ -62,7 +62,7 @@ impl Daemon {
         let (commands, inbox) = mpsc::channel(8);
         let (status, published) = watch::channel(sample::status());
         let (taken, orders) = mpsc::unbounded_channel();
-        let listener = socket::bind(&directory.path().join("m.sock"), "no-such-group").unwrap();
+        let listener = socket::bind(&directory.path().join("m.sock"), "no-such-group").unwrap().listener;
         let serving = listen::serve(Api::new(commands, published).for_root(root), listener, std::future::pending());
         let tasks = vec![tokio::spawn(reconcile(inbox, taken)).abort_handle(), tokio::spawn(serving).abort_handle()];
         Self { directory, status, orders, tasks }
@@ -265,7 +265,7 @@ async fn a_daemon_that_does_not_answer_is_late() {
     let (commands, _inbox): (Commands, _) = mpsc::channel(8);
     let (_status, published) = watch::channel(Status::default());
     let path = directory.path().join("m.sock");
-    let listener = socket::bind(&path, "").unwrap();
+    let listener = socket::bind(&path, "").unwrap().listener;
     tokio::spawn(listen::serve(Api::new(commands, published), listener, std::future::pending()));
     let run = run(&format!("--address unix:{} --timeout 200ms plan", path.display())).await;
     assert_eq!(run.code, exit::LATE, "{}", run.err);
