@@ -44,7 +44,7 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 /// Path to content (or link target); directories end in a slash.
-fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     collect(root, root, &mut found);
     found
@@ -86,6 +86,11 @@ fn prepare(case: &Path) -> tempfile::TempDir {
     root
 }
 
+/// The root of a case, by its name.
+pub fn root_of(case: &str) -> tempfile::TempDir {
+    prepare(&Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cases/plan")).join(case))
+}
+
 fn plan_text(root: &Path) -> String {
     let host = Host::new(Files::open(root).unwrap(), Settings::default(), true);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -95,7 +100,7 @@ fn plan_text(root: &Path) -> String {
     explain::text(&plan::plan(&observed, &wish.desired, &policy(&host.settings, &[], false)))
 }
 
-fn mirrorlet(root: &Path, verb: &str) -> bool {
+pub fn mirrorlet(root: &Path, verb: &str) -> bool {
     Command::new(env!("CARGO_BIN_EXE_mirrorlet")).arg("--root").arg(root).arg(verb).output().unwrap().status.success()
 }
 
