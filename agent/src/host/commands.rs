@@ -1,4 +1,5 @@
-//! Programs that are run: containerd's own binary, asked about itself, and the operator's restart command.
+//! Programs that are run: containerd's own binary, asked about itself, systemctl on a node whose bus is down, and the operator's restart
+//! command.
 #![expect(clippy::disallowed_methods, reason = "the one place that starts processes")]
 
 use std::{process::Stdio, time::Duration};
@@ -71,6 +72,14 @@ pub async fn containerd_version(binary: &str) -> Result<Version, CommandError> {
 /// When it cannot be run or refuses the file.
 pub async fn containerd_config_dump(binary: &str, config: &str) -> Result<String, CommandError> {
     run(binary, &["--config", config, "config", "dump"], DEADLINE).await
+}
+
+/// systemctl, which talks to systemd without a message bus.
+///
+/// # Errors
+/// When it cannot be run, fails, or does not end in time.
+pub async fn systemctl(arguments: &[&str], deadline: Duration) -> Result<String, CommandError> {
+    run("systemctl", arguments, deadline).await
 }
 
 /// The operator's restart command.

@@ -1,16 +1,17 @@
 //! systemd, over D-Bus: what it says of containerd's unit, and restarting it.
 //!
-//! The bus first; without one, systemd's own socket (`/run/systemd/private`), so that a rescue works on a node whose bus is down.
+//! Without a bus, by systemctl, which root lets talk to systemd itself: a rescue has to work on a node whose bus is down. (On that private
+//! socket systemd signs its messages with a name that is none of D-Bus's, and zbus 6.2 refuses them.)
 
 use std::time::Duration;
 
-use tokio::{net::UnixStream, time::timeout};
+use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use zbus::{Connection, OwnedObjectPath, proxy};
 
+use super::commands::{self, CommandError};
 use crate::observed::Unit;
 
-const PRIVATE_SOCKET: &str = "/run/systemd/private";
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 #[proxy(
@@ -53,9 +54,12 @@ trait ServiceProperties {
 /// systemd did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum UnitError {
-    /// Neither bus nor private socket answers.
+    /// The bus does not answer.
     #[error("systemd cannot be reached: {0}")]
     Unreachable(#[source] zbus::Error),
+    /// The bus does not answer, and systemctl does not help either.
+    #[error("systemd cannot be reached by bus, and {0}")]
+    Systemctl(#[source] CommandError),
     /// A call was refused.
     #[error("systemd refused: {0}")]
     Refused(#[from] zbus::Error),
@@ -74,15 +78,7 @@ pub enum UnitError {
 
 async fn connect() -> Result<Connection, UnitError> {
     let bus = zbus::connection::Builder::system().method_timeout(CALL_DEADLINE).build();
-    let error = match timeout(CALL_DEADLINE, bus).await {
-        Ok(Ok(connection)) => return Ok(connection),
-        Ok(Err(error)) => error,
-        Err(_) => return Err(UnitError::Late(CALL_DEADLINE)),
-    };
-    let private = UnixStream::connect(PRIVATE_SOCKET).await.and_then(UnixStream::into_std);
-    let Ok(stream) = private else { return Err(UnitError::Unreachable(error)) };
-    let direct = zbus::connection::Builder::unix_stream(stream).p2p().method_timeout(CALL_DEADLINE).build();
-    timeout(CALL_DEADLINE, direct).await.map_err(|_| UnitError::Late(CALL_DEADLINE))?.map_err(UnitError::Unreachable)
+    timeout(CALL_DEADLINE, bus).await.map_err(|_| UnitError::Late(CALL_DEADLINE))?.map_err(UnitError::Unreachable)
 }
 
 /// What systemd says of a unit.
@@ -90,7 +86,31 @@ async fn connect() -> Result<Connection, UnitError> {
 /// # Errors
 /// When systemd cannot be reached or refuses.
 pub async fn look(name: &str) -> Result<(Unit, u32), UnitError> {
-    timeout(CALL_DEADLINE, look_now(name)).await.map_err(|_| UnitError::Late(CALL_DEADLINE))?
+    match timeout(CALL_DEADLINE, look_now(name)).await.map_err(|_| UnitError::Late(CALL_DEADLINE))? {
+        Err(UnitError::Unreachable(_)) => look_by_systemctl(name).await,
+        answer => answer,
+    }
+}
+
+async fn look_by_systemctl(name: &str) -> Result<(Unit, u32), UnitError> {
+    const PROPERTIES: &str = "LoadState,ActiveState,KillMode,NeedDaemonReload,MainPID,ExecStart";
+    let text = commands::systemctl(&["show", "--property", PROPERTIES, name], CALL_DEADLINE).await.map_err(UnitError::Systemctl)?;
+    Ok(shown(name, &text))
+}
+
+/// Reads `systemctl show`.
+fn shown(name: &str, text: &str) -> (Unit, u32) {
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
+    let arguments = value("ExecStart").split(" ; ").find_map(|part| part.trim().strip_prefix("argv[]=")).unwrap_or_default();
+    let unit = Unit {
+        name: name.to_owned(),
+        load_state: value("LoadState").to_owned(),
+        active_state: value("ActiveState").to_owned(),
+        kill_mode: value("KillMode").to_owned(),
+        needs_daemon_reload: value("NeedDaemonReload") == "yes",
+        exec_start: arguments.split_whitespace().map(str::to_owned).collect(),
+    };
+    (unit, value("MainPID").parse().unwrap_or(0))
 }
 
 async fn look_now(name: &str) -> Result<(Unit, u32), UnitError> {
@@ -130,15 +150,23 @@ fn with_program(program: String, arguments: Vec<String>) -> Vec<String> {
 /// # Errors
 /// When systemd cannot be reached, the job fails, or it does not end in time.
 pub async fn restart(name: &str, deadline: Duration) -> Result<(), UnitError> {
-    timeout(deadline, restart_now(name)).await.map_err(|_| UnitError::Late(deadline))?
+    match timeout(deadline, restart_now(name)).await.map_err(|_| UnitError::Late(deadline))? {
+        Err(UnitError::Unreachable(_)) => restart_by_systemctl(name, deadline).await,
+        answer => answer,
+    }
+}
+
+async fn restart_by_systemctl(name: &str, deadline: Duration) -> Result<(), UnitError> {
+    // A unit that never failed has nothing to reset; that is no error to us.
+    let _ = commands::systemctl(&["reset-failed", name], CALL_DEADLINE).await;
+    commands::systemctl(&["restart", name], deadline).await.map(drop).map_err(UnitError::Systemctl)
 }
 
 async fn restart_now(name: &str) -> Result<(), UnitError> {
     let connection = connect().await?;
     let manager = ManagerProxy::new(&connection).await?;
     let mut removed = manager.receive_job_removed().await?;
-    // The private socket sends signals without being asked, and refuses to be asked.
-    let _ = manager.subscribe().await;
+    manager.subscribe().await?;
     // A unit that never failed has nothing to reset; that is no error to us.
     let _ = manager.reset_failed_unit(name).await;
     let job = manager.restart_unit(name, "replace").await?;
@@ -152,4 +180,16 @@ async fn restart_now(name: &str) -> Result<(), UnitError> {
         }
     }
     Err(UnitError::JobFailed { unit: name.to_owned(), result: "connection lost".into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemctl_show_is_read() {
+        let text = "MainPID=42\nExecStart={ path=/usr/bin/containerd ; argv[]=/usr/bin/containerd --config /etc/c.toml ; ignore_errors=no ; pid=42 }\nLoadState=loaded\nActiveState=active\nKillMode=process\nNeedDaemonReload=no\n";
+        let (unit, pid) = shown("containerd.service", text);
+        assert_eq!((pid, unit.kill_mode.as_str(), unit.config_argument()), (42, "process", Some("/etc/c.toml")));
+    }
 }
