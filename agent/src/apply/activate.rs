@@ -43,7 +43,8 @@ pub async fn restart(host: &Host, client: &Containerd, old_pid: Option<u32>) -> 
         }
     }
     let mut last = "it was not asked yet".to_owned();
-    let ready = timeout(deadline, ready(host, client, old_pid, &mut last)).await;
+    let left = deadline.saturating_sub(begun.elapsed());
+    let ready = timeout(left, ready(host, client, old_pid, &mut last)).await;
     match ready {
         Ok(Ok(process)) => Ok(Activation { process, cri_gap_ms: begun.elapsed().as_millis() as u64 }),
         Ok(Err(problem)) => Err(problem),

@@ -90,6 +90,9 @@ impl Header {
 pub struct Mark {
     /// The phase that is entered.
     pub phase: Phase,
+    /// With [`Phase::Undoing`]: containerd was restarted, or asked to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restarted: bool,
     /// With [`Phase::Closed`]: the record as it is to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Box<Record>>,
@@ -120,7 +123,7 @@ pub fn read(text: &str) -> Result<Found, String> {
     }
     let header = serde_json::from_value(value).map_err(|error| format!("its first line cannot be read: {error}"))?;
     let last = lines.filter_map(|line| serde_json::from_str(line).ok()).next_back();
-    Ok(Found { header, last: last.unwrap_or(Mark { phase: Phase::Prepared, record: None }) })
+    Ok(Found { header, last: last.unwrap_or(Mark { phase: Phase::Prepared, restarted: false, record: None }) })
 }
 
 /// A journal that is open.
@@ -149,7 +152,15 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn mark(&self, phase: Phase) -> Result<(), StateError> {
-        self.add(&Mark { phase, record: None })
+        self.add(&Mark { phase, restarted: false, record: None })
+    }
+
+    /// Notes that steps are undone, and whether containerd has seen them.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn mark_undoing(&self, restarted: bool) -> Result<(), StateError> {
+        self.add(&Mark { phase: Phase::Undoing, restarted, record: None })
     }
 
     fn add(&self, mark: &Mark) -> Result<(), StateError> {
@@ -173,7 +184,7 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// When something cannot be written; the next start goes on from here.
     pub fn close(&self, record: &Record, transaction: &Transaction<'_>) -> Result<(), StateError> {
-        self.add(&Mark { phase: Phase::Closed, record: Some(Box::new(record.clone())) })?;
+        self.add(&Mark { phase: Phase::Closed, restarted: false, record: Some(Box::new(record.clone())) })?;
         finish(self.host, &self.header, record, transaction)
     }
 }

@@ -20,9 +20,9 @@ use crate::{
         state::Lock,
     },
     observed::{
-        Fact, Observed, Process,
+        Observed, Process,
         entry::Entry,
-        record::{Applied, Change, Ending, Hold, Loaded, Note, Proof, Record},
+        record::{Applied, Change, Ending, Hold, Loaded, Note, Parked, Proof, Record},
     },
     plan::{Plan, step::Step},
     spec::problem::Problem,
@@ -169,7 +169,10 @@ impl<'a> Apply<'a> {
         let (client, ..) = self.host.containerd().await?;
         self.keep_originals(plan, observed)?;
         let generation = observed.record.generation + 1;
-        let tasks = if plan.restart.is_some() { client.tasks().await.unwrap_or_default() } else { BTreeMap::new() };
+        let tasks = match &plan.restart {
+            Some(_) => client.tasks().await.map_err(|error| prove::tasks_unknown(&error))?,
+            None => BTreeMap::new(),
+        };
         let journal =
             Journal::open(self.host, Header::new(generation, order, plan, clock::boot_id())).map_err(|error| state_problem(&error))?;
         Ok(Run {
@@ -188,6 +191,9 @@ impl<'a> Apply<'a> {
     /// Files we replace for the first time are kept by digest before the first write.
     fn keep_originals(self, plan: &Plan, observed: &Observed) -> Result<(), Problem> {
         let state = self.host.state();
+        for content in &plan.after.kept {
+            state.keep_object(content).map_err(|error| state_problem(&error))?;
+        }
         for (path, entry) in &plan.after.originals {
             if let (Entry::File(file), false) = (entry, observed.record.originals.contains_key(path)) {
                 let found = self.host.files.read(path).map_err(|error| file_problem(&error))?;
@@ -305,13 +311,16 @@ impl Run<'_> {
             // The change is in effect and the journal says so; the next start finishes the rest.
             tracing::warn!("closing the journal: {error}");
         }
-        progress(Phase::Closed, &format!("generation {} is in effect", self.effort.generation));
+        let generation = self.effort.generation;
+        let sentence =
+            if self.process.is_some() { "is in effect" } else { "is written, and containerd, which does not run, will start with it" };
+        progress(Phase::Closed, &format!("generation {generation} {sentence}"));
         (Outcome::Changed(self.effort), record)
     }
 
     async fn back(mut self, observed: &Observed, order: &Order, cause: Problem) -> (Outcome, Record) {
         let mut problems = vec![cause];
-        let _ = self.journal.mark(Phase::Undoing);
+        let _ = self.journal.mark_undoing(self.effort.restarts > 0);
         problems.extend(undo::steps(&self.transaction(), self.journal.header(), self.begun));
         if self.effort.restarts > 0 {
             self.effort.restarts += 1;
@@ -326,11 +335,10 @@ impl Run<'_> {
         }
         let mut record = observed.record.clone();
         record.generation = self.effort.generation;
-        record.parked = order.applied.as_ref().map(|applied| crate::observed::record::Parked {
-            digest: applied.digest,
-            since: clock::unix_seconds(),
-            problems: problems.iter().map(Note::from).collect(),
-        });
+        if let (Some(applied), false) = (&order.applied, is_transient(&problems)) {
+            let problems = problems.iter().map(Note::from).collect();
+            record.parked = Some(Parked { digest: applied.digest, since: clock::unix_seconds(), problems });
+        }
         record.last_change = Some(self.change(order, Ending::RolledBack, &problems));
         if let Err(error) = self.journal.close(&record, &self.transaction()) {
             problems.push(state_problem(&error));
@@ -386,8 +394,8 @@ pub fn state_problem(error: &crate::host::state::StateError) -> Problem {
     Problem::new("state.failed", error.to_string(), "the state directory has to be writable by mirrorlet")
 }
 
-/// Whether a fact says yes.
+/// containerd gave no answer: that says nothing of the spec, which is tried again later instead of being parked.
 #[must_use]
-pub fn is_true(fact: &Fact<bool>) -> bool {
-    fact.known() == Some(&true)
+pub fn is_transient(problems: &[Problem]) -> bool {
+    problems.first().is_some_and(|problem| problem.code == prove::NOT_ASKED)
 }

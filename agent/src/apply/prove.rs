@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use crate::{
     host::{
         clock,
-        containerd::{Containerd, TaskName},
+        containerd::{Containerd, ContainerdError, TaskName},
         observe::Host,
     },
     observed::{Fact, Process},
     spec::problem::Problem,
 };
+
+/// Code of the problem that containerd gave no answer.
+pub const NOT_ASKED: &str = "prove.not-asked";
 
 /// The running containerd reads the hosts directory.
 ///
@@ -24,7 +27,9 @@ pub async fn live_read(host: &Host, client: &Containerd, process: &Process) -> R
             format!("containerd does not read {}: it pulled a test name without looking there", host.settings.containerd.hosts_dir),
             "see what \"containerd config dump\" says of registry.config_path",
         )),
-        Fact::Unknown(reason) => Err(Problem::new("prove.not-asked", format!("containerd could not be asked: {reason}"), "")),
+        Fact::Unknown(reason) => {
+            Err(Problem::new(NOT_ASKED, format!("containerd could not be asked: {reason}"), "it is tried again by itself"))
+        }
     }
 }
 
@@ -33,7 +38,7 @@ pub async fn live_read(host: &Host, client: &Containerd, process: &Process) -> R
 /// # Errors
 /// When a task lives on that containerd does not know any more, or knows as another process.
 pub async fn tasks(client: &Containerd, before: &BTreeMap<TaskName, u32>) -> Result<Vec<Problem>, Problem> {
-    let after = client.tasks().await.map_err(|error| Problem::new("prove.tasks-unknown", error.to_string(), ""))?;
+    let after = client.tasks().await.map_err(|error| tasks_unknown(&error))?;
     let mut notices = Vec::new();
     for ((namespace, id), pid) in before {
         let name = format!("{namespace}/{id} (process {pid})");
@@ -47,6 +52,12 @@ pub async fn tasks(client: &Containerd, before: &BTreeMap<TaskName, u32>) -> Res
         }
     }
     Ok(notices)
+}
+
+/// The tasks cannot be listed, so that nobody could say whether a restart kept them.
+#[must_use]
+pub fn tasks_unknown(error: &ContainerdError) -> Problem {
+    Problem::new("prove.tasks-unknown", error.to_string(), "see \"journalctl -u containerd\"")
 }
 
 fn lost(message: String) -> Problem {

@@ -69,7 +69,10 @@ fn end(host: &Host, found: &journal::Found, record: Record) -> Result<(Recovery,
     let problems = undo::steps(&transaction, header, header.steps.len());
     let record = Record { generation, ..record };
     journal::finish(host, header, &record, &transaction)?;
-    let was_restarted = header.restarts && found.last.phase >= Phase::Activating;
+    let was_restarted = match found.last.phase {
+        Phase::Undoing => found.last.restarted,
+        phase => header.restarts && phase >= Phase::Activating,
+    };
     Ok((Recovery::Undone { generation, was_restarted, problems }, record))
 }
 

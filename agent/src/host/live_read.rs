@@ -10,6 +10,8 @@ use tokio::{
     time::timeout,
 };
 
+use tonic::Status;
+
 use super::{
     cri::Cri,
     files::{Files, Transaction},
@@ -49,12 +51,12 @@ pub async fn ask(files: &Files, hosts_dir: &str, cri: &Cri, nonce: &str) -> Resu
     let transaction = Transaction { files, id: "live-read" };
     transaction.carry_out(0, &step).map_err(|error| error.to_string())?;
     let seen = Cell::new(false);
-    tokio::select! {
-        () = listen(listener, nonce, &seen) => {}
-        () = pull(cri, &name, nonce) => {}
-    }
+    let pulled = tokio::select! {
+        () = listen(listener, nonce, &seen) => Ok(()),
+        pulled = pull(cri, &name, nonce) => pulled,
+    };
     files.remove(&step.path).map_err(|error| error.to_string())?;
-    Ok(seen.get())
+    if seen.get() { Ok(true) } else { pulled.map(|()| false) }
 }
 
 fn step(hosts_dir: &str, name: &str, port: u16) -> Result<Step, Problem> {
@@ -70,11 +72,24 @@ fn step(hosts_dir: &str, name: &str, port: u16) -> Result<Step, Problem> {
     })
 }
 
-/// Ends when the pull ended, or the deadline is over.
-async fn pull(cri: &Cri, name: &str, nonce: &str) {
+/// Ends when containerd has ended the pull, which it cannot but refuse.
+///
+/// # Errors
+/// When it gave no answer: that says nothing of what it reads.
+async fn pull(cri: &Cri, name: &str, nonce: &str) -> Result<(), String> {
     let reference = format!("{name}/mirrorlet/{nonce}:live-read");
-    // Whatever containerd says of it: what counts is what the listener saw.
-    let _ = timeout(DEADLINE, cri.pull(&reference, None)).await;
+    match timeout(DEADLINE, cri.pull(&reference, None)).await {
+        Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
+        Ok(Err(status)) if is_silence(&status) => Err(format!("{} ({:?})", status.message(), status.code())),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// containerd went away, has no CRI, or was cancelled; every other error is its word on the image.
+fn is_silence(status: &Status) -> bool {
+    use tonic::Code;
+    let is_starting = status.message().contains("not initialized");
+    is_starting || matches!(status.code(), Code::Unavailable | Code::Unimplemented | Code::Cancelled | Code::DeadlineExceeded)
 }
 
 /// Ends when a request named the nonce.

@@ -31,6 +31,9 @@ use crate::{
 /// A directory of host directories.
 type Root = (String, BTreeMap<String, HostEntry>);
 
+/// A drop-in is never larger.
+const CONFIG_LIMIT: u64 = 4 << 20;
+
 /// The node, as far as the agent can reach it.
 #[derive(Debug)]
 pub struct Host {
@@ -195,14 +198,14 @@ impl Host {
             changed_ms: found.as_ref().map_or(0, |found| found.changed_ms),
             text: found.map(|found| found.content),
         };
-        let imports = self.imports(&root)?;
-        let mut config = Config { root, entry, imports, dumped_config_path: Fact::Unknown("not asked".into()) };
+        let imports = self.imports(&root);
+        let mut config = Config { root, entry, imports, dumped_config_path: None };
         config.dumped_config_path = self.dumped_config_path(place, &config, version).await;
         Ok(config)
     }
 
     /// Imported files, breadth first, each once (CONTAINERD.md 1.6).
-    fn imports(&self, root: &ConfigFile) -> Result<Vec<ConfigFile>, FileError> {
+    fn imports(&self, root: &ConfigFile) -> Vec<ConfigFile> {
         let mut seen = BTreeSet::from([root.path.clone()]);
         let mut queue = VecDeque::from([(root.path.clone(), root.text.clone())]);
         let mut files = Vec::new();
@@ -211,17 +214,18 @@ impl Host {
                 if !seen.insert(import.clone()) {
                     continue;
                 }
-                let found = self.files.read(&import)?;
-                let file = ConfigFile {
-                    path: import.clone(),
-                    changed_ms: found.as_ref().map_or(0, |found| found.changed_ms),
-                    text: found.map(|found| found.content),
-                };
+                let file = self.imported(&import);
                 queue.push_back((import, file.text.clone()));
                 files.push(file);
             }
         }
-        Ok(files)
+        files
+    }
+
+    /// Links are followed, as containerd does.
+    fn imported(&self, path: &str) -> ConfigFile {
+        let text = self.files.read_named(path, CONFIG_LIMIT).ok().map(Content::from);
+        ConfigFile { path: path.to_owned(), changed_ms: self.files.changed_ms(path).unwrap_or(0), text }
     }
 
     fn imported_by(&self, path: &str, text: Option<&Content>) -> Vec<String> {
@@ -233,13 +237,13 @@ impl Host {
         patterns.flat_map(|pattern| if pattern.contains('*') { self.files.matching(&pattern) } else { vec![pattern] }).collect()
     }
 
-    async fn dumped_config_path(&self, place: &Place, config: &Config, version: Option<&Version>) -> Fact<String> {
+    async fn dumped_config_path(&self, place: &Place, config: &Config, version: Option<&Version>) -> Option<Fact<String>> {
         if self.is_offline || config.root.text.is_none() || version.is_none() {
-            return Fact::Unknown("there is nothing to ask containerd about".into());
+            return None;
         }
         let key = (place.binary.clone(), config.changed_ms());
         if let Some(dumped) = self.asked.borrow().dumps.get(&key) {
-            return dumped.clone();
+            return Some(dumped.clone());
         }
         let dumped = match commands::containerd_config_dump(&place.binary, &place.config).await {
             Ok(text) => Fact::Known(
@@ -254,7 +258,7 @@ impl Host {
         let mut asked = self.asked.borrow_mut();
         asked.dumps.clear();
         asked.dumps.insert(key, dumped.clone());
-        dumped
+        Some(dumped)
     }
 
     fn hosts_tree(&self, directory: &str) -> Result<Option<BTreeMap<String, HostEntry>>, FileError> {

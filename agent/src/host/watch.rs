@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::ModifyKind};
 use tokio::sync::Notify;
 
 /// What is of interest: single paths, and directories with all that is in them.
@@ -52,6 +52,8 @@ pub struct Changes {
 struct Interests {
     spec: Interest,
     node: Interest,
+    /// Directories that went or were replaced since they were watched: their watch went along, whatever inode is there now.
+    gone: BTreeSet<PathBuf>,
 }
 
 /// The watch.
@@ -86,21 +88,29 @@ impl Watch {
     pub fn set(&mut self, spec: Interest, node: Interest) {
         let wanted: BTreeMap<PathBuf, u64> =
             spec.to_watch().chain(node.to_watch()).filter_map(|path| Some((path.clone(), inode(&path)?))).collect();
-        *self.interests.lock().unwrap_or_else(PoisonError::into_inner) = Interests { spec, node };
+        let interests = Interests { spec, node, gone: BTreeSet::new() };
+        let before = std::mem::replace(&mut *self.interests.lock().unwrap_or_else(PoisonError::into_inner), interests);
         let Some(watcher) = &mut self.watcher else { return };
+        for path in &before.gone {
+            if self.watched.remove(path).is_some() {
+                let _ = watcher.unwatch(path);
+            }
+        }
         for path in self.watched.keys().filter(|path| wanted.get(*path) != self.watched.get(*path)) {
             // A directory that is gone has taken its watch along.
             let _ = watcher.unwatch(path);
         }
-        let mut is_complete = true;
-        for path in wanted.keys().filter(|path| wanted.get(*path) != self.watched.get(*path)) {
-            if let Err(error) = watcher.watch(path, RecursiveMode::NonRecursive) {
-                tracing::warn!("cannot watch {}: {error}", path.display());
-                is_complete = false;
+        let mut watched = BTreeMap::new();
+        let count = wanted.len();
+        for (path, inode) in wanted {
+            let is_watched = self.watched.get(&path) == Some(&inode);
+            match if is_watched { Ok(()) } else { watcher.watch(&path, RecursiveMode::NonRecursive) } {
+                Ok(()) => drop(watched.insert(path, inode)),
+                Err(error) => tracing::warn!("cannot watch {}, looking from time to time instead: {error}", path.display()),
             }
         }
-        self.is_complete = is_complete;
-        self.watched = wanted;
+        self.is_complete = watched.len() == count;
+        self.watched = watched;
     }
 }
 
@@ -113,14 +123,24 @@ fn note(interests: &Mutex<Interests>, changes: &Changes, event: notify::Result<n
     if matches!(event.kind, EventKind::Access(_)) {
         return;
     }
-    let interests = interests.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut interests = interests.lock().unwrap_or_else(PoisonError::into_inner);
+    if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) {
+        interests.gone.extend(event.paths.iter().cloned());
+    }
     let overflowed = event.need_rescan();
     if overflowed || event.paths.iter().any(|path| interests.spec.holds(path)) {
         changes.spec.notify_one();
     }
-    if overflowed || event.paths.iter().any(|path| interests.node.holds(path)) {
+    if overflowed || event.paths.iter().any(|path| interests.node.holds(path) && !is_of_the_agent(path)) {
         changes.node.notify_one();
     }
+}
+
+/// Temporary names and nonce directories of ours: looking at them would make the next event.
+fn is_of_the_agent(path: &Path) -> bool {
+    path.iter()
+        .filter_map(|part| part.to_str())
+        .any(|part| part.starts_with(super::files::OURS) || super::live_read::is_nonce_directory(part))
 }
 
 #[expect(clippy::disallowed_methods, reason = "looks at the directories it watches")]

@@ -9,7 +9,10 @@ use serde_json::{Map, Value};
 use toml_edit::{DocumentMut, Item, TableLike};
 
 use super::{Config, ConfigFile, record::CarriedTls, version::Version};
-use crate::spec::problem::{Location, Problem};
+use crate::spec::{
+    names::Digest,
+    problem::{Location, Problem},
+};
 
 /// The CRI plugin of version 2 files.
 pub const CRI_OF_VERSION_2: &str = "io.containerd.grpc.v1.cri";
@@ -97,28 +100,33 @@ pub struct Registry {
     pub tls: BTreeMap<String, CarriedTls>,
     /// Hosts that have a `configs."HOST".auth`.
     pub logins: BTreeSet<String>,
-    /// The whole table, for comparing; holds secrets.
-    canonical: String,
+    /// `configs."HOST".auth` by host, for comparing; holds secrets.
+    auths: BTreeMap<String, String>,
 }
 
 impl Registry {
     fn of(table: &dyn TableLike) -> Self {
         let configs = || table.get("configs").and_then(Item::as_table_like).into_iter().flat_map(TableLike::iter);
-        let mut all = canonical(table);
-        prune(&mut all);
         Self {
             config_path: table.get("config_path").and_then(Item::as_str).map(str::to_owned),
             mirrors: mirrors_of(table),
             tls: configs().filter_map(|(host, config)| Some((host.to_owned(), tls_of(config.get("tls")?)))).collect(),
             logins: configs().filter(|(_, config)| config.get("auth").is_some()).map(|(host, _)| host.to_owned()).collect(),
-            canonical: if is_nothing(&all) { String::new() } else { all.to_string() },
+            auths: configs()
+                .filter_map(|(host, config)| Some((host.to_owned(), canonical(config.get("auth")?.as_table_like()?).to_string())))
+                .collect(),
         }
     }
 
-    /// One digest for all that a running containerd can only learn by a restart.
+    /// One digest for what of ours a running containerd can only learn by a restart: `config_path`, and the logins of these hosts. What
+    /// others change in the table waits for their own restart; `mirrors` and TLS settings only ever go when `config_path` comes.
     #[must_use]
-    pub fn digest(&self) -> crate::spec::names::Digest {
-        crate::spec::names::Digest::of(self.canonical.as_bytes())
+    pub fn digest(&self, logins: &BTreeSet<String>) -> Digest {
+        let mut all = self.config_path.clone().unwrap_or_default();
+        for (host, auth) in self.auths.iter().filter(|(host, _)| logins.contains(*host)) {
+            all.push_str(&format!("\0{host}\0{auth}"));
+        }
+        Digest::of(all.as_bytes())
     }
 }
 
@@ -196,6 +204,11 @@ pub struct Effective {
 /// Every file that does not parse, has a version containerd would not honour, or a drop-in that overrides or loses the root file's settings.
 pub fn effective(config: &Config, version: &Version, hosts_dir: &str) -> Result<Effective, Vec<Problem>> {
     let root = parse(&config.root).map_err(|problem| vec![problem])?;
+    let missing = config.imports.iter().filter(|file| file.text.is_none());
+    let missing: Vec<_> = missing.map(|file| missing_import(&root.path, &file.path)).collect();
+    if !missing.is_empty() {
+        return Err(missing);
+    }
     let drop_ins: Vec<_> = config.imports.iter().map(parse).collect();
     let mut problems: Vec<_> = drop_ins.iter().filter_map(|parsed| parsed.as_ref().err().cloned()).collect();
     let drop_ins: Vec<_> = drop_ins.into_iter().filter_map(Result::ok).collect();
@@ -215,6 +228,15 @@ fn parse(file: &ConfigFile) -> Result<ConfigText, Problem> {
         None => ConfigText::parse(&file.path, Some("version = 2\n")),
         Some(content) => ConfigText::parse(&file.path, content.text()),
     }
+}
+
+/// `config dump` of 2.x says nothing of it, but containerd does not start (CONTAINERD.md 1.4).
+fn missing_import(root: &str, path: &str) -> Problem {
+    Problem::new(
+        "config.import-missing",
+        format!("{root} imports {path}, which is not there: the running containerd would not start again"),
+        "put it back, or take it out of imports",
+    )
 }
 
 fn version_problem(root: &ConfigText, containerd: &Version) -> Option<Problem> {

@@ -174,8 +174,8 @@ pub struct Config {
     pub entry: Entry,
     /// Imported files in the order of merging (CONTAINERD.md 1.6), root left out.
     pub imports: Vec<ConfigFile>,
-    /// `registry.config_path` as `containerd config dump` prints it for these files.
-    pub dumped_config_path: Fact<String>,
+    /// `registry.config_path` as `containerd config dump` prints it for these files; `None`: there was nothing to ask it about.
+    pub dumped_config_path: Option<Fact<String>>,
 }
 
 impl Config {

@@ -3,11 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    observed::{HostEntry, Observed, entry::Entry},
-    render::{
-        host_directory::{DEFAULT_DIRECTORY, HOSTS_TOML},
-        hosts_toml,
-    },
+    observed::{HostEntry, Observed, effective::Registry, entry::Entry},
+    render::host_directory::{DEFAULT_DIRECTORY, HOSTS_TOML},
     spec::problem::Problem,
 };
 
@@ -34,6 +31,15 @@ pub fn host_problem(observed: &Observed, hosts_dir: &str, name: &str, take_over:
     }
     if take_over.contains(name) {
         return here.filter(|_| !is_ours(observed, &path)).and_then(|here| not_replaceable(&path, here));
+    }
+    if let Some(target) =
+        observed.record.carried.links.get(name).filter(|_| matches!(here, Some(HostEntry { entry: Entry::Symlink { .. }, .. })))
+    {
+        return Some(Problem::new(
+            "conflict.foreign-host",
+            format!("{target}, which {path} leads to, was written by somebody else"),
+            format!("allow leaving it aside with --take-over {name} (or [policy] take_over), or take {name} out of the spec"),
+        ));
     }
     let foreign = here.filter(|_| !is_ours(observed, &path)).map(|here| (path.clone(), here));
     let elsewhere = || {
@@ -102,16 +108,31 @@ pub fn shadows_default(observed: &Observed, hosts_dir: &str, has_default: bool) 
         .collect()
 }
 
+/// Host directories of others that containerd does not read now, and will as soon as `config_path` names their directory.
+#[must_use]
+pub fn wakes_up(observed: &Observed, registry: &Registry, hosts_dir: &str) -> Option<Problem> {
+    if registry.config_path.iter().any(|path| path.split(':').any(|root| root.trim_end_matches('/') == hosts_dir)) {
+        return None;
+    }
+    let foreign = observed.hosts_dir.iter().flatten().filter(|(name, _)| !is_ours(observed, &format!("{hosts_dir}/{name}")));
+    let names: Vec<&str> = foreign
+        .filter(|(_, entry)| matches!(entry.entry, Entry::Directory { .. } | Entry::Symlink { .. }))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if names.is_empty() {
+        return None;
+    }
+    Some(Problem::new(
+        "restart.wakes-up",
+        format!("{hosts_dir} holds host directories of others that containerd does not read yet and will then: {}", names.join(", ")),
+        "look through them; one that names a missing CA fails every pull of its registry",
+    ))
+}
+
 /// Whether a file in one of our directories is a support file of ours by its name.
 #[must_use]
 pub fn is_support_name(name: &str) -> bool {
     name.strip_suffix(".pem").and_then(|name| name.split_once('-')).is_some_and(|(what, digest)| {
         (what == "ca" || what == "client") && digest.len() == 12 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
     })
-}
-
-/// Whether a hosts.toml says that it is ours.
-#[must_use]
-pub fn says_ours(text: &str) -> bool {
-    text.lines().next() == Some(hosts_toml::FIRST_LINE)
 }

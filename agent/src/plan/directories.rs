@@ -66,7 +66,7 @@ impl<'a> Directories<'a> {
         for (name, directory) in wanted {
             self.place(name, directory);
         }
-        for (name, target) in links {
+        for (name, target) in links.iter().filter(|(name, _)| !wanted.contains_key(*name)) {
             self.link(name, target);
         }
         let gone: Vec<String> = self.owned_names().filter(|name| !wanted.contains_key(name) && !links.contains_key(name)).collect();

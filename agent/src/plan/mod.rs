@@ -2,6 +2,7 @@
 //!
 //! Pure: a plan is a value. Nothing is touched before all of it is known.
 
+mod carried;
 pub mod conflict;
 mod directories;
 pub mod explain;
@@ -11,6 +12,7 @@ pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use carried::Finder;
 use conflict::TakeOver;
 use directories::Directories;
 use restart::{Question, Restart};
@@ -19,9 +21,9 @@ use step::{Change, NewFile, Step};
 
 use crate::{
     observed::{
-        Observed,
+        Fact, Observed,
         effective::{self, ConfigText, Effective, Registry},
-        entry::{Attributes, Content, Entry},
+        entry::{Attributes, Content, Entry, FileState},
         record::{Carried, Record},
         version::Version,
     },
@@ -41,6 +43,8 @@ pub struct Policy {
     pub take_over: TakeOver,
     /// Whether somebody can be asked to restart containerd.
     pub can_restart: bool,
+    /// That somebody is systemd.
+    pub by_systemd: bool,
 }
 
 /// What the record says once the plan is carried out.
@@ -54,6 +58,8 @@ pub struct After {
     pub carried: Carried,
     /// Hosts whose login is in config.toml by us.
     pub config_logins: BTreeSet<String>,
+    /// Originals that no file holds any more, to be kept before the first write.
+    pub kept: Vec<Content>,
     /// Registry settings a containerd started now would have.
     pub settings: Option<Digest>,
 }
@@ -128,8 +134,13 @@ fn forward_for(observed: &Observed, desired: &Desired, policy: &Policy, version:
     if let Some(refusal) = unwritable_config(observed) {
         return Plan::refused(vec![refusal]);
     }
+    if let Some(refusal) = dump_problem(observed, &effective) {
+        return Plan::refused(vec![refusal]);
+    }
     let mut notices = Vec::new();
-    let carried = carried(observed, &effective.registry, version, policy, desired, &mut notices);
+    let finder = Finder { observed, registry: &effective.registry, version, hosts_dir: &policy.hosts_dir, desired };
+    let carried = finder.find(&mut notices);
+    notices.extend(conflict::wakes_up(observed, &effective.registry, &policy.hosts_dir));
     let record = &observed.record;
     let reader = Reader {
         version,
@@ -165,8 +176,29 @@ fn forward_for(observed: &Observed, desired: &Desired, policy: &Policy, version:
     after.carried = carried;
     after.config_logins = rendered.config_logins.keys().cloned().collect();
     notices.extend(config_login_notice(&after.config_logins, version));
-    own_config(observed, &steps, &mut after);
+    if let Err(refusal) = own_config(observed, &steps, &mut after) {
+        return Plan::refused(vec![refusal]);
+    }
     finish(observed, policy, steps, after, notices, true)
+}
+
+/// What containerd itself makes of the files is not what the merge rules say.
+fn dump_problem(observed: &Observed, effective: &Effective) -> Option<Problem> {
+    let path = &observed.config.root.path;
+    let modelled = effective.registry.config_path.as_deref().unwrap_or_default();
+    match observed.config.dumped_config_path.as_ref()? {
+        Fact::Unknown(reason) => Some(Problem::new(
+            "config.broken",
+            format!("containerd cannot read {path} as it is now: {reason}; a restart would leave it down"),
+            format!("mend it until \"containerd --config {path} config dump\" succeeds"),
+        )),
+        Fact::Known(dumped) if !modelled.is_empty() && dumped != modelled => Some(Problem::new(
+            "config.dump-differs",
+            format!("{path} says config_path = \"{modelled}\", but containerd reads \"{dumped}\" out of its config files"),
+            "find the drop-in that sets it (imports), and take it out there",
+        )),
+        Fact::Known(_) => None,
+    }
 }
 
 /// A config file that could not be written, or not given back.
@@ -211,8 +243,9 @@ fn finish(
             _ => Registry::default(),
         },
     );
-    after.settings = Some(settings.digest());
-    let question = Question { after: settings.digest(), on_disk: on_disk.digest(), wants_hosts_dir };
+    let wanted = settings.digest(&after.config_logins);
+    after.settings = Some(wanted);
+    let question = Question { after: wanted, on_disk: on_disk.digest(&observed.record.config_logins), wants_hosts_dir };
     let is_nothing_of_ours = steps.is_empty() && !wants_hosts_dir && observed.record.owned.is_empty();
     let needed = restart::decide(observed, &question).filter(|_| !is_nothing_of_ours);
     let mut plan = Plan { steps, wants_hosts_dir, after, ..Plan::default() };
@@ -226,103 +259,13 @@ fn finish(
             ));
         }
         Some(restart) => {
-            plan.refusals = restart::refusals(observed);
+            plan.refusals = restart::refusals(observed, policy.by_systemd);
             plan.restart = Some(restart);
         }
         None => {}
     }
     plan.notices = notices;
     plan
-}
-
-/// Mirrors of the node's own: those remembered, and those found now.
-fn carried(
-    observed: &Observed,
-    registry: &Registry,
-    version: &Version,
-    policy: &Policy,
-    desired: &Desired,
-    notices: &mut Vec<Problem>,
-) -> Carried {
-    let mut carried = observed.record.carried.clone();
-    carried.mirrors.extend(registry.mirrors.clone());
-    if version.has_configs_tls() {
-        carried.tls.extend(registry.tls.clone());
-    } else if !registry.tls.is_empty() {
-        notices.push(Problem::new(
-            "carried.tls-ignored",
-            format!("registry.configs.*.tls in {} has no effect since containerd 2.0 and is left alone", observed.config.root.path),
-            "give the CA to the entry of the spec that needs it",
-        ));
-    }
-    let hosts = desired.by_host();
-    let mirrored: BTreeSet<&str> = hosts.keys().map(|host| host.as_str()).collect();
-    for (namespace, endpoints) in registry.mirrors.iter().filter(|(namespace, _)| !observed.record.carried.mirrors.contains_key(*namespace))
-    {
-        let place = if mirrored.contains(namespace.as_str()) { "after the endpoints of the spec" } else { "as before" };
-        notices.push(Problem::new(
-            "carried.mirror",
-            format!(
-                "the mirror {} of {namespace} in {} is carried over to hosts.toml and asked {place}",
-                endpoints.join(", "),
-                observed.config.root.path
-            ),
-            "",
-        ));
-    }
-    carried.links.extend(new_links(observed, registry, version, policy, desired, notices));
-    carried
-}
-
-/// Host directories of the other roots of a `config_path` list. With a `_default` in the first root the others were never looked at.
-fn new_links(
-    observed: &Observed,
-    registry: &Registry,
-    version: &Version,
-    policy: &Policy,
-    desired: &Desired,
-    notices: &mut Vec<Problem>,
-) -> BTreeMap<String, String> {
-    let here = |name: &str| observed.hosts_dir.as_ref().is_some_and(|entries| entries.contains_key(name));
-    let hosts = desired.by_host();
-    let authorities = desired.by_authority();
-    let wanted = |name: &str| hosts.keys().any(|host| host.as_str() == name) || authorities.contains_key(name);
-    let mut links = BTreeMap::new();
-    for (root, entries) in &observed.other_roots {
-        for (name, entry) in entries {
-            if name.starts_with('.')
-                || wanted(name)
-                || links.contains_key(name)
-                || !matches!(entry.entry, Entry::Directory { .. } | Entry::Symlink { .. })
-            {
-                continue;
-            }
-            if here(name) {
-                notices.push(Problem::new(
-                    "carried.two-roots",
-                    format!("{name} is in {root} and in {}; the latter counts", policy.hosts_dir),
-                    "",
-                ));
-                continue;
-            }
-            links.insert(name.clone(), format!("{root}/{name}"));
-        }
-    }
-    if !links.is_empty() {
-        let was_read = version.searches_config_path_list()
-            || registry.config_path.as_deref().is_some_and(|path| !path.is_empty() && !path.contains(':'));
-        let names = links.keys().cloned().collect::<Vec<_>>().join(", ");
-        let message = if was_read {
-            format!("host directories of other roots are linked into {}: {names}", policy.hosts_dir)
-        } else {
-            format!(
-                "containerd {version} did not read these host directories, because config_path was a list; linked into {} they wake up: {names}",
-                policy.hosts_dir
-            )
-        };
-        notices.push(Problem::new("carried.links", message, ""));
-    }
-    links
 }
 
 fn config_login_notice(logins: &BTreeSet<String>, version: &Version) -> Option<Problem> {
@@ -392,13 +335,43 @@ fn config_attributes(observed: &Observed, record: &Record, has_login: bool) -> A
     Attributes { mode, ..now }
 }
 
-fn own_config(observed: &Observed, steps: &[Step], after: &mut After) {
+fn own_config(observed: &Observed, steps: &[Step], after: &mut After) -> Result<(), Problem> {
     let path = &observed.config.root.path;
+    let record = &observed.record;
     let step = steps.iter().find(|step| step.path == *path);
-    let entry = step.map_or_else(|| observed.config.entry.clone(), Step::after);
-    let is_ours = step.is_some() || observed.record.owned.contains_key(path);
-    if is_ours {
-        after.owned.insert(path.clone(), entry);
-        after.originals.entry(path.clone()).or_insert_with(|| observed.config.entry.clone());
+    let current = &observed.config.entry;
+    let Some(owned) = record.owned.get(path) else {
+        if let Some(step) = step {
+            after.owned.insert(path.clone(), step.after());
+            after.originals.entry(path.clone()).or_insert_with(|| current.clone());
+        }
+        return Ok(());
+    };
+    after.owned.insert(path.clone(), step.map_or_else(|| current.clone(), Step::after));
+    if current.digest() != owned.digest() {
+        rebase_original(observed, after)?;
     }
+    Ok(())
+}
+
+/// Somebody edited the config since we did: what we would give back has to hold that edit too.
+fn rebase_original(observed: &Observed, after: &mut After) -> Result<(), Problem> {
+    let path = &observed.config.root.path;
+    let Some(text) = observed.config.root.text.as_ref().and_then(Content::text) else { return Ok(()) };
+    let original = observed.originals.get(path).and_then(Content::text);
+    let text = config_toml::give_back(path, text, original, &observed.record.config_logins, &after.carried)?;
+    let content = Content::from(text);
+    let attributes = given_back_attributes(observed);
+    after.originals.insert(path.clone(), Entry::File(FileState { digest: content.digest(), attributes }));
+    after.kept.push(content);
+    Ok(())
+}
+
+/// Owner and labels as they are now; the mode as it was found, when it is ours that it is another.
+fn given_back_attributes(observed: &Observed) -> Attributes {
+    let record = &observed.record;
+    let now = observed.config.entry.attributes().cloned().unwrap_or_else(|| Attributes::root(0o644));
+    let original = record.originals.get(&observed.config.root.path).and_then(Entry::attributes);
+    let mode = original.filter(|_| !record.config_logins.is_empty()).map_or(now.mode, |original| original.mode);
+    Attributes { mode, ..now }
 }

@@ -94,14 +94,15 @@ fn also_effective(observed: &Observed, started_ms: i64) -> Vec<String> {
 
 /// Why a restart may not be done now. An undo is never refused.
 #[must_use]
-pub fn refusals(observed: &Observed) -> Vec<Problem> {
+pub fn refusals(observed: &Observed, by_systemd: bool) -> Vec<Problem> {
     let mut problems = Vec::new();
     match &observed.containerd.unit {
+        _ if !by_systemd => {}
         Fact::Known(unit) => problems.extend(unit_refusal(unit)),
         Fact::Unknown(reason) => problems.push(Problem::new(
             "restart.unit-unknown",
             format!("containerd has to be restarted, but its unit cannot be asked: {reason}"),
-            "name the unit in [containerd] unit, or set [restart] driver",
+            "name the unit in [containerd] unit, or set [restart] driver = \"command\"",
         )),
     }
     if let Some(reason) = observed.restart.as_ref().and_then(|facts| facts.inotify_head_room.unknown_because()) {

@@ -37,6 +37,9 @@ fn config_step(observed: &Observed, notices: &mut Vec<Problem>) -> Result<Option
     let path = &observed.config.root.path;
     let record = &observed.record;
     let (Some(owned), Some(original)) = (record.owned.get(path), record.originals.get(path)) else { return Ok(None) };
+    if let Some(refusal) = super::unwritable_config(observed) {
+        return Err(refusal);
+    }
     let current = &observed.config.entry;
     let is_untouched = current.digest() == owned.digest() || *current == Entry::Absent;
     let change = match (original, observed.originals.get(path)) {
@@ -71,12 +74,10 @@ fn config_step(observed: &Observed, notices: &mut Vec<Problem>) -> Result<Option
 
 fn merged(observed: &Observed, original: Option<&Content>) -> Result<Change, Problem> {
     let path = &observed.config.root.path;
+    let record = &observed.record;
     let text = observed.config.root.text.as_ref().and_then(Content::text).unwrap_or_default();
-    let merged = config_toml::give_back(path, text, original.and_then(Content::text), &observed.record.config_logins)?;
-    let now = observed.config.entry.attributes().cloned().unwrap_or_else(|| Attributes::root(0o644));
-    let original = observed.record.originals.get(path).and_then(Entry::attributes);
-    let mode = original.filter(|_| !observed.record.config_logins.is_empty()).map_or(now.mode, |original| original.mode);
-    Ok(Change::PutFile(NewFile { content: merged.into(), attributes: Attributes { mode, ..now } }))
+    let merged = config_toml::give_back(path, text, original.and_then(Content::text), &record.config_logins, &record.carried)?;
+    Ok(Change::PutFile(NewFile { content: merged.into(), attributes: super::given_back_attributes(observed) }))
 }
 
 fn lost_original(path: &str) -> Problem {

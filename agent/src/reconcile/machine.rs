@@ -35,6 +35,12 @@ pub struct Situation<'a> {
     pub drift: DriftPolicy,
     /// Whether containerd is known to read our directory.
     pub live_read: &'a Fact<bool>,
+    /// Whether the CRI answers.
+    pub cri: &'a Fact<()>,
+    /// Repairs of the last minutes.
+    pub repairs: usize,
+    /// Nothing is tried before this time, because containerd gave no answer the last time; seconds of Unix time.
+    pub not_before: i64,
     /// Seconds of Unix time.
     pub now: i64,
 }
@@ -49,7 +55,9 @@ pub enum Decision {
 }
 
 /// A repair that restarts containerd is not done again within this time, in seconds: whoever undoes it would win anyway.
-const REPAIR_PAUSE: i64 = 600;
+pub const REPAIR_PAUSE: i64 = 600;
+/// So many repairs within that time mean that somebody else writes these files too; they are told of, and no more fought.
+const MOST_REPAIRS: usize = 8;
 
 /// Decides.
 #[must_use]
@@ -65,6 +73,9 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if !plan.refusals.is_empty() {
         return Decision::Stay(Condition::Refused);
     }
+    if !asked && situation.now < situation.not_before && !plan.is_empty() {
+        return Decision::Stay(Condition::ContainerdSick);
+    }
     let is_new = record.applied.as_ref().is_none_or(|applied| applied.digest != desired.digest) || record.hold.is_some();
     match (plan.is_empty(), is_new) {
         (true, false) => Decision::Stay(when_in_place(situation)),
@@ -79,7 +90,8 @@ fn repair(situation: &Situation<'_>, asked: bool) -> Decision {
         change.who == "drift" && change.ending == Ending::Changed && change.restarts > 0 && situation.now - change.time < REPAIR_PAUSE
     });
     let would_restart_again = was_just_repaired && situation.plan.restart.is_some();
-    if !asked && (situation.drift == DriftPolicy::Report || would_restart_again) {
+    let is_fought = situation.repairs >= MOST_REPAIRS;
+    if !asked && (situation.drift == DriftPolicy::Report || would_restart_again || is_fought) {
         return Decision::Stay(Condition::Drifted);
     }
     Decision::Apply("drift")
@@ -91,10 +103,10 @@ pub fn when_in_place(situation: &Situation<'_>) -> Condition {
     if situation.plan.awaits_restart {
         return Condition::AwaitingRestart;
     }
-    match (situation.desired.is_off(), situation.live_read) {
-        (true, _) => Condition::SwitchedOff,
-        (false, Fact::Known(true)) => Condition::InEffect,
-        (false, _) => Condition::ContainerdSick,
+    match (situation.desired.is_off(), situation.live_read, situation.cri) {
+        (true, ..) => Condition::SwitchedOff,
+        (false, Fact::Known(true), Fact::Known(())) => Condition::InEffect,
+        (false, ..) => Condition::ContainerdSick,
     }
 }
 
@@ -132,7 +144,18 @@ mod tests {
 
     fn answer(record: &Record, plan: &Plan, cause: Cause, drift: DriftPolicy) -> Decision {
         let desired = desired();
-        decide(&Situation { cause, desired: &desired, plan, record, drift, live_read: &Fact::Known(true), now: 1_000 })
+        decide(&Situation {
+            cause,
+            desired: &desired,
+            plan,
+            record,
+            drift,
+            live_read: &Fact::Known(true),
+            cri: &Fact::Known(()),
+            repairs: 0,
+            not_before: 0,
+            now: 1_000,
+        })
     }
 
     #[test]
@@ -178,6 +201,27 @@ mod tests {
         let restart = Plan { restart: Some(Restart { cause: RestartCause::NotLoaded, also_effective: Vec::new() }), ..steps() };
         assert_eq!(answer(&record, &restart, Cause::Event, DriftPolicy::Repair), Decision::Stay(Condition::Drifted));
         assert_eq!(answer(&record, &steps(), Cause::Event, DriftPolicy::Repair), Decision::Apply("drift"));
+    }
+
+    #[test]
+    fn a_fight_over_files_ends() {
+        let (desired, record, plan) = (desired(), applied(), steps());
+        let situation = |repairs, not_before| Situation {
+            cause: Cause::Event,
+            desired: &desired,
+            plan: &plan,
+            record: &record,
+            drift: DriftPolicy::Repair,
+            live_read: &Fact::Known(true),
+            cri: &Fact::Known(()),
+            repairs,
+            not_before,
+            now: 1_000,
+        };
+        assert_eq!(decide(&situation(7, 0)), Decision::Apply("drift"));
+        assert_eq!(decide(&situation(8, 0)), Decision::Stay(Condition::Drifted));
+        assert_eq!(decide(&situation(0, 1_001)), Decision::Stay(Condition::ContainerdSick));
+        assert_eq!(decide(&situation(0, 1_000)), Decision::Apply("drift"));
     }
 
     #[test]

@@ -8,7 +8,11 @@ mod report;
 mod watching;
 pub mod wish;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -17,11 +21,11 @@ use tokio::{
 
 use crate::{
     apply::{
-        Apply, Effort, Order, Outcome, activate,
+        Apply, Effort, Order, Outcome, activate, is_transient,
         journal::Phase,
         recover::{self, Recovery},
     },
-    config::Settings,
+    config::{RestartDriver, Settings},
     host::{
         clock, notify,
         observe::Host,
@@ -30,7 +34,7 @@ use crate::{
     },
     observed::{
         Observed,
-        record::{Applied, Record},
+        record::{Applied, Proof, Record},
     },
     plan::{self, Plan, Policy},
     spec::{InputName, problem::Problem},
@@ -44,11 +48,11 @@ use wish::{Wanted, Wish};
 const QUIET: Duration = Duration::from_millis(80);
 /// A spec that changes all the time is taken up after this time all the same.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// So many repairs are remembered.
+const MOST_NOTED_REPAIRS: usize = 32;
 /// The one timer.
 const TICK: Duration = Duration::from_secs(30);
-/// Without a complete watch the node is looked at this often.
-const SLOW_LOOK: Duration = Duration::from_secs(10);
-/// With one, every so many ticks.
+/// The node is looked at every so many ticks; at each one while the watch is not complete.
 const FULL_LOOK: u32 = 20;
 
 /// The task that owns the node.
@@ -63,6 +67,32 @@ pub struct Reconciler {
     watched_inputs: Vec<InputName>,
     endpoints: Vec<EndpointStatus>,
     probed: Option<crate::spec::names::Digest>,
+    repairs: VecDeque<i64>,
+    retry: Retry,
+}
+
+/// When an apply is tried again to which containerd gave no answer.
+#[derive(Debug, Default)]
+struct Retry {
+    failures: u32,
+    not_before: i64,
+}
+
+impl Retry {
+    /// Notes how an apply ended: 30 s after the first silence, then twice as long each time, at most 10 minutes.
+    fn note(&mut self, outcome: &Outcome, now: i64) {
+        match outcome {
+            Outcome::RolledBack(_, problems) if is_transient(problems) => {
+                self.not_before = now + (30_i64 << self.failures.min(5)).min(600);
+                self.failures += 1;
+            }
+            _ => *self = Self::default(),
+        }
+    }
+
+    const fn is_due(&self, now: i64) -> bool {
+        self.failures > 0 && now >= self.not_before
+    }
 }
 
 /// A look at the node: what is wanted, what is there, and the way.
@@ -76,7 +106,8 @@ struct Look {
 #[must_use]
 pub fn policy(settings: &Settings, take_over: &[String], can_restart: bool) -> Policy {
     let take_over: BTreeSet<String> = settings.policy.take_over.iter().chain(take_over).cloned().collect();
-    Policy { hosts_dir: settings.containerd.hosts_dir.clone(), take_over, can_restart }
+    let by_systemd = settings.restart.driver == RestartDriver::Systemd;
+    Policy { hosts_dir: settings.containerd.hosts_dir.clone(), take_over, can_restart, by_systemd }
 }
 
 impl Reconciler {
@@ -90,8 +121,19 @@ impl Reconciler {
         let changes = Arc::new(Changes::default());
         let (status, receiver) = watch::channel(Status::default());
         let watch = Watch::new(changes.clone());
-        let reconciler =
-            Self { host, lock, record, watch, changes, status, watched_inputs: Vec::new(), endpoints: Vec::new(), probed: None };
+        let reconciler = Self {
+            host,
+            lock,
+            record,
+            watch,
+            changes,
+            status,
+            watched_inputs: Vec::new(),
+            endpoints: Vec::new(),
+            probed: None,
+            repairs: VecDeque::new(),
+            retry: Retry::default(),
+        };
         reconciler.after_recovery(&recovery).await;
         Ok((reconciler, receiver))
     }
@@ -120,9 +162,8 @@ impl Reconciler {
     /// Serves commands and events until `stop` ends. What is under way is carried to its end.
     pub async fn run(self, commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) {
         let ticks = Arc::new(Notify::new());
-        let period = if self.watch.is_complete() { TICK } else { SLOW_LOOK };
         tokio::select! {
-            () = beat(period, ticks.clone()) => {}
+            () = beat(TICK, ticks.clone()) => {}
             () = self.serve_until(stop, commands, ticks) => {}
         }
     }
@@ -143,7 +184,7 @@ impl Reconciler {
                 () = changes.node.notified() => { self.wait_for_quiet().await; self.look_and_act(Cause::Event).await; }
                 () = tick.notified() => {
                     ticks = ticks.wrapping_add(1);
-                    if !self.watch.is_complete() || ticks.is_multiple_of(FULL_LOOK) || self.containerd_is_another() {
+                    if !self.watch.is_complete() || ticks.is_multiple_of(FULL_LOOK) || self.containerd_is_another() || self.retry.is_due(clock::unix_seconds()) {
                         self.look_and_act(Cause::Event).await;
                     }
                 }
@@ -226,6 +267,7 @@ impl Reconciler {
         };
         match self.decide(&look, cause) {
             Decision::Stay(condition) => {
+                self.keep_proof(&look);
                 self.publish(&look, condition);
                 None
             }
@@ -248,8 +290,9 @@ impl Reconciler {
                     (_, Decision::Stay(condition)) => condition,
                     (_, Decision::Apply(_)) => Condition::Drifted,
                 };
+                self.keep_proof(&look);
                 self.publish(&look, condition);
-                if condition == Condition::Drifted {
+                if condition == Condition::Drifted && matches!(outcome, Outcome::Changed(_) | Outcome::Unchanged) {
                     // Somebody is at it right now, or something was not seen the first time: once more, as an event of its own.
                     self.changes.node.notify_one();
                 }
@@ -277,6 +320,9 @@ impl Reconciler {
             record: &self.record,
             drift: self.host.settings.policy.drift,
             live_read: &look.observed.live_read,
+            cri: &look.observed.containerd.cri,
+            repairs: self.repairs.iter().filter(|time| clock::unix_seconds() - **time < machine::REPAIR_PAUSE).count(),
+            not_before: self.retry.not_before,
             now: clock::unix_seconds(),
         })
     }
@@ -289,8 +335,34 @@ impl Reconciler {
         let apply = Apply { host: &self.host, lock: &self.lock, newer: &self.changes.spec };
         let (outcome, record) = apply.carry_out(&look.plan, &look.observed, order, progress).await;
         self.record = record;
+        self.note_repair(order, &outcome);
+        self.retry.note(&outcome, clock::unix_seconds());
         tell(&outcome);
         outcome
+    }
+
+    /// Repairs are counted, so that a fight with somebody else ends.
+    fn note_repair(&mut self, order: &Order, outcome: &Outcome) {
+        match outcome {
+            Outcome::Changed(_) if order.who == "drift" => {
+                self.repairs.push_back(clock::unix_seconds());
+                self.repairs.drain(..self.repairs.len().saturating_sub(MOST_NOTED_REPAIRS));
+            }
+            Outcome::Changed(_) => self.repairs.clear(),
+            _ => {}
+        }
+    }
+
+    /// A containerd that somebody else restarted has shown that it reads our directory; it need not be asked again.
+    fn keep_proof(&mut self, look: &Look) {
+        let (Some(true), Some(process)) = (look.observed.live_read.known(), look.observed.containerd.process.known()) else { return };
+        if self.record.proof.as_ref().is_some_and(|proof| proof.process == *process) {
+            return;
+        }
+        self.record.proof = Some(Proof { process: process.clone(), time: clock::unix_seconds() });
+        if let Err(error) = self.host.state().keep_record(&self.record) {
+            tracing::warn!("a proof is not remembered: {error}");
+        }
     }
 
     fn publish(&self, look: &Look, condition: Condition) {

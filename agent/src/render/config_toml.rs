@@ -8,10 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
-use toml_edit::{DocumentMut, Item, Table, TableLike, value};
+use toml_edit::{Array, DocumentMut, Item, Table, TableLike, value};
 
 use crate::{
-    observed::effective::{ConfigText, canonical, prune},
+    observed::{
+        effective::{ConfigText, canonical, prune},
+        record::{Carried, CarriedTls},
+    },
     spec::{inputs::Login, problem::Problem},
 };
 
@@ -47,20 +50,20 @@ pub fn edit(path: &str, text: Option<&str>, original: Option<&str>, goal: &Goal<
     finish(path, text, &config.document, &document, &owned)
 }
 
-/// The config text with the owned keys as they were in `original`, and everything else as it is in `text`.
+/// The config text with the owned keys as they were in `original`, and everything else as it is in `text`. Mirrors that were added since,
+/// carried or still there, stay too.
 ///
 /// # Errors
 /// When one of the texts does not parse, or the result would change anywhere else.
-pub fn give_back(path: &str, text: &str, original: Option<&str>, logins: &BTreeSet<String>) -> Result<String, Problem> {
+pub fn give_back(path: &str, text: &str, original: Option<&str>, logins: &BTreeSet<String>, carried: &Carried) -> Result<String, Problem> {
     let config = ConfigText::parse(path, Some(text))?;
     let plugin = config.registry_plugin();
     let original = ConfigText::parse(path, Some(original.unwrap_or("version = 2\n")))?;
     let mut document = config.document.clone();
     let before = original.plugin(original.registry_plugin()).and_then(|plugin| plugin.get("registry")).and_then(Item::as_table_like);
     let registry = registry_table(&mut document, plugin);
-    for key in ["config_path", "mirrors"] {
-        put_back(registry, key, before.and_then(|before| before.get(key)));
-    }
+    put_back(registry, "config_path", before.and_then(|before| before.get("config_path")));
+    put_mirrors_back(registry, before, carried);
     for host in logins {
         let auth = before.and_then(|before| before.get("configs")?.get(host)?.get("auth"));
         set_in_config(registry, host, "auth", auth.cloned());
@@ -69,6 +72,11 @@ pub fn give_back(path: &str, text: &str, original: Option<&str>, logins: &BTreeS
     for (host, config) in tls {
         if let Some(tls) = config.get("tls") {
             set_in_config(registry, host, "tls", Some(tls.clone()));
+        }
+    }
+    for (host, tls) in &carried.tls {
+        if registry.get("configs").and_then(|configs| configs.get(host)?.get("tls")).is_none() {
+            set_in_config(registry, host, "tls", Some(Item::Table(tls_table(tls))));
         }
     }
     drop_empty(&mut document, plugin);
@@ -84,6 +92,37 @@ fn put_back(registry: &mut dyn TableLike, key: &str, before: Option<&Item>) {
             registry.remove(key);
         }
     }
+}
+
+fn put_mirrors_back(registry: &mut dyn TableLike, before: Option<&dyn TableLike>, carried: &Carried) {
+    let added = registry.remove("mirrors");
+    put_back(registry, "mirrors", before.and_then(|before| before.get("mirrors")));
+    let added = added.as_ref().and_then(Item::as_table_like).into_iter().flat_map(TableLike::iter);
+    let added: Vec<(String, Item)> = added.map(|(namespace, mirror)| (namespace.to_owned(), mirror.clone())).collect();
+    let carried = carried.mirrors.iter().map(|(namespace, endpoints)| {
+        let mut mirror = Table::new();
+        mirror.insert("endpoint", value(endpoints.iter().map(String::as_str).collect::<Array>()));
+        (namespace.clone(), Item::Table(mirror))
+    });
+    for (namespace, mirror) in added.into_iter().chain(carried) {
+        let mirrors = subtable(registry, "mirrors", true);
+        if !mirrors.contains_key(&namespace) {
+            mirrors.insert(&namespace, mirror);
+        }
+    }
+}
+
+fn tls_table(tls: &CarriedTls) -> Table {
+    let mut table = Table::new();
+    for (key, text) in [("ca_file", &tls.ca_file), ("cert_file", &tls.cert_file), ("key_file", &tls.key_file)] {
+        if !text.is_empty() {
+            table.insert(key, value(text.clone()));
+        }
+    }
+    if tls.insecure_skip_verify {
+        table.insert("insecure_skip_verify", value(true));
+    }
+    table
 }
 
 fn set_goal(document: &mut DocumentMut, plugin: &str, goal: &Goal<'_>, original: Option<&ConfigText>) {
@@ -229,11 +268,16 @@ fn finish(path: &str, text: &str, before: &DocumentMut, after: &DocumentMut, own
     let result = [true, false]
         .into_iter()
         .map(|keep_comments| lay_over(text, &edited, keep_comments))
-        .find(|result| {
-            ConfigText::parse(path, Some(result)).is_ok_and(|parsed| canonical(parsed.document.as_table()) == canonical(after.as_table()))
-        })
+        .find(|result| ConfigText::parse(path, Some(result)).is_ok_and(|parsed| meaning(&parsed.document) == meaning(after)))
         .ok_or_else(|| foreign_change(path))?;
     if foreign(before, owned) == foreign(after, owned) { Ok(result) } else { Err(foreign_change(path)) }
+}
+
+/// What a document says, without tables that say nothing.
+fn meaning(document: &DocumentMut) -> Value {
+    let mut all = canonical(document.as_table());
+    prune(&mut all);
+    all
 }
 
 fn foreign_change(path: &str) -> Problem {
@@ -331,7 +375,7 @@ mod tests {
             "version = 2\n# mine\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"gcr.io\"]\n  endpoint = [\"http://m\"]\n";
         let ours = edit("c", Some(original), None, &goal()).unwrap();
         let edited = format!("{ours}\n[debug]\nlevel = \"info\"\n");
-        let back = give_back("c", &edited, Some(original), &BTreeSet::new()).unwrap();
+        let back = give_back("c", &edited, Some(original), &BTreeSet::new(), &Carried::default()).unwrap();
         assert!(back.contains("[debug]\nlevel = \"info\"\n") && back.contains("http://m") && !back.contains("config_path"), "{back}");
     }
 

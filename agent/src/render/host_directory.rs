@@ -11,7 +11,7 @@ use crate::{
         Fallback,
         desired::{Desired, GCR, Target},
         inputs::Login,
-        names::{Endpoint, Scheme},
+        names::{Endpoint, RegistryHost, Scheme},
         problem::Problem,
     },
 };
@@ -86,8 +86,8 @@ pub fn render<'a>(desired: &'a Desired, carried: &Carried, reader: &Reader<'_>) 
     let authorities = desired.by_authority();
     let mut names: Vec<String> = hosts.keys().map(|host| host.as_str().to_owned()).collect();
     names.extend(authorities.keys().cloned());
-    names.extend(carried.mirrors.keys().map(|namespace| directory_of(namespace).to_owned()));
-    names.extend(carried.tls.keys().cloned());
+    names.extend(carried.mirrors.keys().filter_map(|namespace| directory_of(namespace)).map(str::to_owned));
+    names.extend(carried.tls.keys().filter_map(|host| directory_of(host)).map(str::to_owned));
     names.sort();
     names.dedup();
     for name in names {
@@ -122,8 +122,23 @@ fn config_logins<'a>(desired: &'a Desired, reader: &Reader<'_>) -> BTreeMap<Stri
     targets.chain(upstream).filter(|(authority, _)| reader.login_place(authority) == LoginPlace::ConfigToml).collect()
 }
 
-fn directory_of(namespace: &str) -> &str {
-    if namespace == "*" { DEFAULT_DIRECTORY } else { namespace }
+/// The directory for a key of the legacy tables; `None` for a key that is no registry's name, which containerd never looks up.
+#[must_use]
+pub fn directory_of(namespace: &str) -> Option<&str> {
+    match namespace {
+        "*" => Some(DEFAULT_DIRECTORY),
+        name => RegistryHost::parse(name).is_ok_and(|host| host.as_str() == name).then_some(name),
+    }
+}
+
+/// A URL without user and password, which containerd does not use (LAB.md 2: it takes scheme, host and path).
+#[must_use]
+pub fn without_login(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}{separator}{host}{path}")
 }
 
 /// The URL containerd asks for a registry it has no settings for (`docker.io` is the one that answers under another name).
@@ -265,7 +280,8 @@ impl Directory<'_> {
     }
 
     fn carried_mirror(&mut self, endpoint: &str) -> HostTable {
-        let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", endpoint));
+        let endpoint = without_login(endpoint);
+        let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", &endpoint));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let mut table =
             HostTable::plain(if path.is_empty() { format!("{scheme}://{authority}") } else { format!("{scheme}://{authority}/{path}") });

@@ -117,7 +117,9 @@ impl HostTable {
     }
 
     fn is_more_than_a_url(&self) -> bool {
-        self.override_path || self.ca.is_some() || !self.client.is_empty() || self.skip_verify || self.authorization.is_some()
+        let has_plain_capabilities = self.capabilities == Self::plain("").capabilities;
+        let has_tls = self.ca.is_some() || !self.client.is_empty() || self.skip_verify;
+        !has_plain_capabilities || has_tls || self.override_path || self.authorization.is_some()
     }
 
     fn fill(&self, table: &mut Table) {

@@ -18,7 +18,7 @@ use std::{
 };
 
 pub use look::Found;
-pub use steps::Transaction;
+pub use steps::{OURS, Transaction};
 
 /// An access to a path failed.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Start of every temporary name; containerd never looks for a host that begins with a dot, nor at files that do not end in .crt, .cert or .key.
-const OURS: &str = ".mirrorlet.";
+pub const OURS: &str = ".mirrorlet.";
 
 /// One apply on disk. Its temporary names hold its id, so that those of another one are known for what they are.
 #[derive(Debug, Clone, Copy)]
