@@ -54,7 +54,7 @@ test: check deb ## everything
 	cargo nextest run --workspace --locked
 
 test-fast: ## unit tests, and cases that need no node
-	cargo nextest run --workspace --locked --no-tests warn -E 'not binary(system) + test(/^(cases|architecture)/)'
+	cargo nextest run --workspace --locked --no-tests warn -E 'not binary(system) + test(/^(cases|architecture|readme)/)'
 
 demo: deb ## the product on a node of its own
 	cargo run --quiet --locked --package mirrorlet --example demo

@@ -37,6 +37,7 @@ const PUBLIC_NAMES: &str = "somehost.io otherhost.io gcr.io";
 const SPEC: &str = "/root/mirrors.yaml";
 const SPEC_IN_PLACE: &str = "/etc/mirrorlet/mirrors.yaml";
 const CONFIG: &str = "/etc/containerd/config.toml";
+const HOSTS_DIR: &str = "/etc/containerd/certs.d";
 const CONTAINER: &str = "worker";
 /// An apply that restarts containerd: 30 s at most to come back, 10 s of settling, and room.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -67,12 +68,24 @@ fn remember_why(panic: &PanicHookInfo<'_>) {
     WHY.set(format!("{message}{place}")).ok();
 }
 
-/// Folders of the test house that belong to this process.
-fn leftovers() -> Vec<PathBuf> {
-    let ours = format!("{}.", std::process::id());
-    let is_ours = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&ours));
-    let entries = std::fs::read_dir("/var/tmp/mirrorlet-house").into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(is_ours).collect()
+/// Folders, cgroups and mounts of the test house that belong to this process, and its children; a network namespace lives as long as a
+/// child that holds it.
+fn leftovers() -> Vec<String> {
+    let pid = std::process::id();
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    let [folder, group, child] = [format!("/mirrorlet-house/{pid}."), format!("/mirrorlet-house.{pid}."), format!(" {pid} ")];
+    let folders = ["/var/tmp/mirrorlet-house", "/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(names).concat();
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounts = mounts.lines().map(str::to_owned).collect();
+    // "PID (NAME) STATE PARENT …"
+    let stats = names("/proc").into_iter().filter_map(|process| std::fs::read_to_string(process + "/stat").ok());
+    let children =
+        stats.filter(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.get(2..).is_some_and(|rest| rest.starts_with(&child))));
+    let ours = |name: &String| name.contains(&folder) || name.contains(&group);
+    [folders, mounts].concat().into_iter().filter(ours).chain(children).collect()
 }
 
 fn walk() {
@@ -145,6 +158,7 @@ impl Stage {
         let generation = Generation::V16;
         let node = lab.boot(NodeOptions::new(generation));
         tell(&format!("The node: Debian {}, its own systemd, containerd {}.", generation.suite(), containerd_version(generation)));
+        claim(!node.read_text(CONFIG).contains("registry"), &format!("{CONFIG} says nothing about registries"));
         write_inputs(&node, &private, &login);
         Self { node, upstream, first, second, images, _lab: lab }
     }
@@ -171,7 +185,9 @@ impl Stage {
 
         chapter("The service, still without a spec");
         self.must(&["systemctl", "enable", "--now", "mirrorlet"]);
-        self.show(&["mirrorctl", "status"]);
+        let status = self.show(&["mirrorctl", "status"]);
+        let knows = status.stdout.contains("no-spec") && status.stdout.contains(&format!("pid {}, CRI ready", before.pid));
+        claim(knows, "it knows containerd, and that there is no spec");
         self.is_untouched(before, "without a spec nothing is done");
     }
 
@@ -179,10 +195,10 @@ impl Stage {
         chapter("Asking first");
         self.must(&["cat", SPEC]);
         let plan = self.show(&["mirrorctl", "plan", SPEC]);
-        claim(matches!(plan.code, Some(0 | 1)), "there is a plan (exit 0: nothing to do, 1: something)");
+        claim(plan.code == Some(1), "there is something to do (exit 1; 0 would be nothing)");
         claim(plan.stdout.contains("hosts.toml") && plan.stdout.contains("config_path"), "it shows the files that would change");
-        claim(plan.stdout.to_lowercase().contains("restart"), "it says whether containerd would be restarted, and why");
-        claim(!format!("{}{}", plan.stdout, plan.stderr).contains(&secret()), "the login does not stand in it");
+        claim(plan.stdout.contains("\nrestart: yes, because "), "it says that containerd would be restarted, once, and why");
+        claim(!plan.stdout.contains(&secret()), "the login does not stand in it");
         self.is_untouched(before, "asking changed nothing");
     }
 
@@ -207,8 +223,11 @@ impl Stage {
 
     fn fall_back(&self) {
         chapter("What the mirror has not comes from the registry itself");
-        self.pull(&self.images.rare, &self.upstream, &[]);
-        claim(self.first.served("team/rare").is_nothing(), "the mirror was asked, and had it not");
+        self.pull(&self.images.rare, &self.upstream, &[&self.first]);
+        tell(&format!("The access log of {}:", self.first.url()));
+        quote(&self.first.log(), "team/rare");
+        let was_asked = self.first.requests().iter().any(|request| request.repository() == Some("team/rare") && request.status == 404);
+        claim(was_asked, "the mirror was asked first, and had it not");
     }
 
     fn change_the_mirror(&self, worker: u32) {
@@ -216,7 +235,7 @@ impl Stage {
         let (starts, pid) = (self.node.containerd_starts(), self.containerd());
         let expression = format!("s/{FIRST_MIRROR}:/{SECOND_MIRROR}:/");
         self.must(&["sed", "-i", &expression, SPEC_IN_PLACE]);
-        let hosts_toml = "/etc/containerd/certs.d/somehost.io/hosts.toml";
+        let hosts_toml = &format!("{HOSTS_DIR}/somehost.io/hosts.toml");
         let noticed =
             holds_within(APPLY_TIMEOUT, || self.node.exists(hosts_toml) && self.node.read_text(hosts_toml).contains(&self.second.url()));
         claim(noticed, &format!("{hosts_toml} names {}", self.second.url()));
@@ -238,6 +257,15 @@ impl Stage {
         println!("      before  {}\n      after   {}", before.digest, now.digest);
         claim(now.digest == before.digest, "config.toml is the same, byte for byte");
         self.same_tree(before, &now, "so is everything below /etc/containerd, with owners and modes");
+        let status = self.show(&["mirrorctl", "status"]);
+        claim(status.stdout.contains("held"), "the spec that is still there is held, until: mirrorctl resume");
+        let image = &self.images.first;
+        [&self.upstream, &self.second].into_iter().for_each(Registry::forget);
+        let pulled = self.node.pull(&image.reference("somehost.io"), None);
+        claim(
+            pulled.is_ok() && self.second.served(&image.name).is_nothing() && !self.upstream.served(&image.name).is_nothing(),
+            "the node pulls from the public registry again, as in the beginning",
+        );
         self.worker_lives(worker);
     }
 
@@ -262,7 +290,10 @@ impl Stage {
         quote(server.log().get(seen..).unwrap_or_default(), &image.name);
         // the config is a blob too
         let whole = Served { tags: served.tags.max(1), manifests: served.manifests.max(1), blobs: image.layers.len() + 1 };
-        claim(served == whole, &format!("{} served the whole image: manifest, config and {} layers", server.url(), image.layers.len()));
+        claim(
+            served == whole,
+            &format!("{} served the whole image: manifest, config and each layer ({})", server.url(), image.layers.len()),
+        );
         for other in others {
             claim(other.served(&image.name).is_nothing(), &format!("{} served nothing of it", other.url()));
         }
@@ -272,7 +303,9 @@ impl Stage {
     fn is_in_effect(&self) {
         holds_within(APPLY_TIMEOUT, || self.node.run(["mirrorctl", "status"]).success());
         let status = self.show(&["mirrorctl", "status"]);
-        claim(status.success(), "status says that the spec is in effect (exit 0)");
+        claim(status.success() && status.stdout.contains("in-effect"), "status says that the spec is in effect (exit 0)");
+        let proof = format!("containerd (process {}) read a test name from {HOSTS_DIR}", self.containerd());
+        claim(status.stdout.contains(&proof), "and that this containerd was seen reading the new files");
     }
 
     #[track_caller]
@@ -311,12 +344,12 @@ impl Stage {
         assert!(output.success(), "`{}` ended with {:?} (its words stand above)", argv.join(" "), output.code);
     }
 
-    /// Runs a command and shows what it says.
+    /// Runs a command and shows what it says, in the order in which a terminal would.
     fn show(&self, argv: &[&str]) -> Output {
         println!("\n    node# {}", argv.join(" "));
-        let output = self.node.run_within(APPLY_TIMEOUT + Duration::from_secs(30), argv);
+        let together = [&["sh", "-c", "exec \"$@\" 2>&1", "sh"], argv].concat();
+        let output = self.node.run_within(APPLY_TIMEOUT + Duration::from_secs(30), &together);
         indent(&output.stdout);
-        indent(&output.stderr);
         output
     }
 }

@@ -17,4 +17,5 @@ mod harness;
 mod mirrors;
 mod operators;
 mod package;
+mod readme;
 mod stand;

@@ -223,6 +223,12 @@ impl Status {
     pub fn line(&self) -> String {
         format!("{}: {}", self.condition.word(), self.summary)
     }
+
+    /// Whether the node was looked at; before the first look after the start there is nothing to say of it.
+    #[must_use]
+    pub const fn is_seen(&self) -> bool {
+        self.observed_at != 0
+    }
 }
 
 /// A status with something in every field, for tests of the layers that carry and show it.

@@ -98,9 +98,13 @@ fn collect_value(value: &toml_edit::Value, secrets: &mut BTreeSet<String>) {
     }
 }
 
-/// For texts that do not parse: whole lines that look like secrets.
+/// Keys of a spec that sound like secrets, and only name where one is.
+const NAMES: [&str; 3] = ["pullCredentialConfigPath:", "pullCredentialSecretRef:", "caCertSecretRef:"];
+
+/// For texts that are not TOML, a spec among them: whole lines that look like secrets.
 fn mask_lines(text: &str) -> String {
-    text.lines().map(|line| if is_secret_key(line) { format!("{MASK}\n") } else { format!("{line}\n") }).collect()
+    let looks_secret = |line: &str| is_secret_key(&NAMES.iter().fold(line.to_owned(), |line, name| line.replace(name, "")));
+    text.lines().map(|line| if looks_secret(line) { format!("{MASK}\n") } else { format!("{line}\n") }).collect()
 }
 
 /// The unified diff of a step.
@@ -298,5 +302,12 @@ mod tests {
     #[test]
     fn a_text_that_does_not_parse_shows_no_secret_line() {
         assert!(!masked(&"password = \"x\"\n[broken".into()).contains("\"x\""));
+    }
+
+    #[test]
+    fn a_spec_is_shown_with_the_names_of_its_inputs_and_nothing_more() {
+        let spec = "registryMirrors:\n  - pullCredentialConfigPath: /root/.docker/config.json\n    pullCredentialSecretRef: {name: x}\n";
+        assert_eq!(masked(&spec.into()), spec);
+        assert!(!masked(&format!("{spec}    pullCredentialConfigPath: /x # password: hunter2\n").as_str().into()).contains("hunter2"));
     }
 }

@@ -11,6 +11,7 @@ use super::{Answers, Api, STREAM_BUFFER, answered, not_built, who};
 use crate::{
     host::facts,
     reconcile::commands::{ApplyEvent, Command, Ended},
+    status::Status,
     wire::{self, failure, v1, v1::mirror_service_server::MirrorService},
 };
 
@@ -22,19 +23,19 @@ impl MirrorService for Api {
     type ApplySpecStream = Answers<v1::ApplySpecResponse>;
 
     async fn get_status(&self, request: Request<v1::GetStatusRequest>) -> Result<Response<v1::GetStatusResponse>, Answer> {
-        let status = v1::Status::from(&*self.status.borrow());
+        let status = v1::Status::from(&self.snapshot().await);
         let status = wire::mask::masked(status, request.get_ref().read_mask.as_ref()).map_err(|problem| failure::invalid(&[problem]))?;
         Ok(Response::new(v1::GetStatusResponse { status: Some(status) }))
     }
 
     async fn get_node_facts(&self, _: Request<v1::GetNodeFactsRequest>) -> Result<Response<v1::GetNodeFactsResponse>, Answer> {
-        let content_dir = self.status.borrow().containerd.content_dir.clone();
+        let content_dir = self.snapshot().await.containerd.content_dir;
         let disk = facts::disk(content_dir.as_ref());
         Ok(Response::new(wire::facts_response(facts::node(), content_dir, disk)))
     }
 
     async fn watch_status(&self, _: Request<v1::WatchStatusRequest>) -> Result<Response<Self::WatchStatusStream>, Answer> {
-        let snapshots = WatchStream::new(self.status.clone());
+        let snapshots = WatchStream::new(self.status.clone()).filter(Status::is_seen);
         let answers = snapshots.map(|status| Ok(v1::WatchStatusResponse { status: Some(v1::Status::from(&status)) }));
         Ok(Response::new(Box::pin(answers)))
     }

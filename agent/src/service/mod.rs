@@ -42,6 +42,13 @@ impl Api {
         Self { commands, status, pulls: Arc::new(Semaphore::new(1)), root: access::ROOT }
     }
 
+    /// The status; right after the start as soon as the node was looked at, for until then every answer would be wrong.
+    async fn snapshot(&self) -> Status {
+        let mut status = self.status.clone();
+        let seen = status.wait_for(Status::is_seen).await.map(|status| status.clone());
+        seen.unwrap_or_else(|_| self.status.borrow().clone())
+    }
+
     /// Sends a command.
     async fn send(&self, command: Command) -> Result<(), Answer> {
         self.commands.send(command).await.map_err(|_| failure::refusal(&CommandError::Stopping))

@@ -22,11 +22,11 @@ impl PullService for Api {
             failure::failed(Code::ResourceExhausted, "pull.another", "another test pull is running; wait until it has ended")
         })?;
         let order = wire::pull_order(request.into_inner());
-        let status = self.status.borrow().clone();
+        let api = self.clone();
         let (client, answers) = mpsc::channel(STREAM_BUFFER);
         tokio::spawn(async move {
             tokio::select! {
-                () = pull(status, order, &client) => {}
+                () = async { pull(api.snapshot().await, order, &client).await } => {}
                 () = client.closed() => {}
             }
             drop(turn);

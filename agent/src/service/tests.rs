@@ -74,6 +74,20 @@ async fn a_mask_is_honoured_and_checked() {
 }
 
 #[tokio::test]
+async fn nothing_is_said_of_a_node_before_it_was_looked_at() {
+    let served = serve().await;
+    served.status.send_replace(Status::default());
+    let mut mirrors = MirrorServiceClient::new(served.channel.clone());
+    let mut statuses = mirrors.watch_status(v1::WatchStatusRequest {}).await.unwrap().into_inner();
+    let asked = tokio::spawn(async move { mirrors.get_status(v1::GetStatusRequest::default()).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!asked.is_finished(), "the status of no look was told");
+    served.status.send_replace(sample::status());
+    assert_eq!(asked.await.unwrap().unwrap().into_inner().status.unwrap().etag, "e1");
+    assert_eq!(statuses.message().await.unwrap().unwrap().status.unwrap().etag, "e1");
+}
+
+#[tokio::test]
 async fn watching_begins_with_a_snapshot_and_goes_on_with_changes() {
     let served = serve().await;
     let mut mirrors = MirrorServiceClient::new(served.channel.clone());

@@ -77,7 +77,10 @@ fn effort(outcome: &OutcomeView) -> String {
 /// Milliseconds for people.
 #[must_use]
 pub fn seconds(milliseconds: u64) -> String {
-    format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
+    match milliseconds {
+        ..1000 => format!("{milliseconds} ms"),
+        _ => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
+    }
 }
 
 #[cfg(test)]
@@ -110,5 +113,6 @@ mod tests {
         assert_eq!(shown("changed", 1), "changed: generation 4 is in effect; containerd was restarted once, 1.2 s without it\n");
         assert_eq!(shown("unchanged", 0), "unchanged: there was nothing to do\n");
         assert!(shown("rolled-back", 2).contains("restarted 2 times"));
+        assert_eq!(seconds(75), "75 ms");
     }
 }
