@@ -247,7 +247,16 @@ fn a_containerd_restarted_by_others_is_proven_again() {
     let (_stand, agent) = in_effect(Generation::V2);
     let proof = agent.status()["proof"].clone();
     agent.node.run_ok(["systemctl", "restart", "containerd"]);
-    agent.wait_until("the new process is proven", |status| status["condition"] == "in-effect" && status["proof"] != proof);
+    let status = agent.wait_until("the new process is proven", |status| {
+        let is_new = status["proof"].as_str().is_some_and(|new| !new.is_empty()) && status["proof"] != proof;
+        status["condition"] == "in-effect" && is_new
+    });
+    let pid = agent.node.containerd_pid().expect("containerd runs");
+    assert!(status["proof"].as_str().is_some_and(|proof| proof.contains(&format!("process {pid}"))), "{status:#}");
+    let nonces = || agent.node.journal("containerd").matches("PullImage \\\"127.116.").count();
+    let asked = nonces();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(nonces(), asked, "once proven, containerd is not asked again");
 }
 
 #[test]
@@ -356,4 +365,75 @@ fn the_mirror_is_told_of_when_it_is_silent() {
     agent.forget_images();
     agent.node.pull("up.lab/lib/app:1", None).unwrap_or_else(|error| panic!("the upstream serves: {error}"));
     assert_ne!(stand.upstream.served("lib/app"), Served::default());
+}
+
+/// What somebody else wrote into config.toml since, mirrors among it, is there after the way back, whatever was applied in between.
+#[test]
+fn foreign_edits_survive_further_applies() {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(Generation::V17).config_toml("version = 2\n"));
+    agent.put_in_effect(&spec(MIRROR));
+    let late = "\n[debug]\n  level = \"warn\" # theirs\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"late.lab\"]\n  endpoint = [\"http://192.0.2.10:5000\"]\n";
+    agent.node.run_ok(["sh".into(), "-c".into(), format!("printf '%s' '{late}' >> {CONFIG}")]);
+    is_eventually("the late mirror is carried", || agent.node.exists("/etc/containerd/certs.d/late.lab/hosts.toml"));
+    agent.put_in_effect(&(spec(MIRROR) + "  - endpoint: http://192.0.2.15:5000\n    hosts: [more.lab]\n"));
+    agent.disable();
+    let config = agent.node.read_text(CONFIG);
+    assert!(config.contains("level = \"warn\" # theirs") && config.contains("late.lab") && !config.contains("config_path"), "{config}");
+    agent.node.wait_cri(Duration::from_secs(10));
+}
+
+#[test]
+fn a_config_that_became_a_link_is_refused_on_the_way_back() {
+    let (_stand, agent) = in_effect(Generation::V17);
+    agent.node.run_ok(["sh", "-c", &format!("mv {CONFIG} /etc/containerd/real.toml && ln -s real.toml {CONFIG}")]);
+    let starts = agent.starts();
+    let disable = agent.node.run(["mirrorctl", "disable"]);
+    assert!(!disable.success() && disable.stdout.contains("symbolic link"), "{disable:?}");
+    assert_eq!(agent.starts(), starts);
+}
+
+#[test]
+fn a_config_that_could_not_start_again_is_no_reason_to_restart() {
+    let stand = Stand::new();
+    let options = NodeOptions::new(Generation::V2).config_toml("version = 2\nimports = [\"/etc/containerd/extra.toml\"]\n").file(
+        "/etc/containerd/extra.toml",
+        "version = 2\n",
+        0o644,
+    );
+    let agent = stand.boot(options);
+    agent.node.remove("/etc/containerd/extra.toml");
+    let starts = agent.starts();
+    agent.write_spec(&spec(MIRROR));
+    let status = agent.wait_for("refused");
+    assert!(status["problems"].to_string().contains("config.import-missing"), "{status:#}");
+    assert_eq!(agent.starts(), starts);
+    assert!(agent.node.cri_answers());
+}
+
+#[test]
+fn other_peoples_registry_keys_wait_for_their_restart() {
+    let (_stand, agent) = in_effect(Generation::V17);
+    let starts = agent.starts();
+    let headers = "\n[plugins.\"io.containerd.grpc.v1.cri\".registry.headers]\n  X-Rack = [\"7\"]\n";
+    agent.node.run_ok(["sh".into(), "-c".into(), format!("printf '%s' '{headers}' >> {CONFIG}")]);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(agent.starts(), starts);
+    assert_eq!(agent.wait_for("in-effect")["condition"], "in-effect");
+}
+
+#[test]
+fn a_linked_host_that_enters_the_spec_is_refused_and_nothing_flaps() {
+    let stand = Stand::new();
+    let config =
+        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/etc/containerd/certs.d:/etc/docker/certs.d\"\n";
+    let theirs = format!("server = \"https://docker-dir.lab\"\n[host.\"http://{MIRROR}\"]\n");
+    let options =
+        NodeOptions::new(Generation::V17).config_toml(config).file("/etc/docker/certs.d/docker-dir.lab/hosts.toml", theirs, 0o644);
+    let agent = stand.boot(options);
+    agent.put_in_effect(&spec(MIRROR));
+    agent.write_spec(&spec(MIRROR).replace("[up.lab]", "[up.lab, docker-dir.lab]"));
+    let status = agent.wait_for("refused");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(agent.status()["effective_generation"], status["effective_generation"]);
 }

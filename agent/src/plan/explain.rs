@@ -32,7 +32,7 @@ fn mask(content: &Content, known: &BTreeSet<String>) -> String {
     }
     let Ok(mut document) = text.parse::<DocumentMut>() else { return mask_lines(text) };
     mask_table(document.as_table_mut(), false, known);
-    document.to_string()
+    mask_comments_and_urls(&document.to_string())
 }
 
 fn secrets_of(content: &Content) -> BTreeSet<String> {
@@ -57,6 +57,10 @@ fn mask_table(table: &mut dyn TableLike, all: bool, known: &BTreeSet<String>) {
     for (key, item) in table.iter_mut() {
         let hidden = all || is_secret_key(&key) && !item.is_table_like();
         match item {
+            Item::Value(toml_edit::Value::Array(values)) if !hidden => {
+                let tables = values.iter_mut().filter_map(toml_edit::Value::as_inline_table_mut);
+                tables.for_each(|table| mask_table(table, all, known));
+            }
             Item::Value(toml_edit::Value::InlineTable(table)) => mask_table(table, all || is_header_key(&key), known),
             Item::Value(value) if hidden => mask_value(value, known),
             Item::Table(table) => mask_table(table, all || is_header_key(&key), known),
@@ -100,6 +104,31 @@ fn collect_value(value: &toml_edit::Value, secrets: &mut BTreeSet<String>) {
 
 /// Keys of a spec that sound like secrets, and only name where one is.
 const NAMES: [&str; 3] = ["pullCredentialConfigPath:", "pullCredentialSecretRef:", "caCertSecretRef:"];
+
+/// What a parser does not see: a password in a comment, a login in a URL.
+fn mask_comments_and_urls(text: &str) -> String {
+    let comment = |line: &str| line.trim_start().starts_with('#') && is_secret_key(line) && line.contains(['=', ':']);
+    text.split_inclusive('\n').map(|line| if comment(line) { format!("# {MASK}\n") } else { mask_logins(line) }).collect()
+}
+
+/// `https://user:password@host` without user and password.
+fn mask_logins(line: &str) -> String {
+    let mut masked = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        masked.push_str(before);
+        let end = after.find(['/', '"', '\'', ' ', ',']).unwrap_or(after.len());
+        rest = match after[..end].rfind('@') {
+            Some(login) => {
+                masked.push_str(MASK);
+                &after[login..]
+            }
+            None => after,
+        };
+    }
+    masked + rest
+}
 
 /// For texts that are not TOML, a spec among them: whole lines that look like secrets.
 fn mask_lines(text: &str) -> String {
@@ -288,6 +317,17 @@ mod tests {
             assert!(!text.contains(secret), "{text}");
         }
         assert!(text.contains("x.crt") && text.contains("user"), "{text}");
+    }
+
+    #[test]
+    fn comments_urls_and_arrays_hide_nothing() {
+        let text =
+            "# password = \"hunter2\"\nendpoint = [\"http://bob:s3cr3t@m/x\", \"https://plain/y@z\"]\nlist = [{ token = \"abc\" }]\n";
+        let shown = masked(&text.into());
+        for secret in ["hunter2", "s3cr3t", "abc"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+        assert!(shown.contains("@m/x") && shown.contains("https://plain/y@z"), "{shown}");
     }
 
     #[test]

@@ -258,7 +258,9 @@ fn finish(
                 "restart containerd when it suits; until then it goes on as before",
             ));
         }
-        Some(restart) => {
+        Some(mut restart) => {
+            let waking = notices.iter().filter(|notice| notice.code == "restart.wakes-up");
+            restart.also_effective.extend(waking.map(|notice| notice.message.clone()));
             plan.refusals = restart::refusals(observed, policy.by_systemd);
             plan.restart = Some(restart);
         }

@@ -118,6 +118,8 @@ pub enum Command {
         spec: Option<SpecSource>,
         /// Hosts whose foreign files may be replaced.
         take_over: Vec<String>,
+        /// The mirrors may be asked how they want to be logged in to: not for everybody who can open the socket.
+        may_probe: bool,
         /// Where the answer goes.
         reply: oneshot::Sender<Planned>,
     },

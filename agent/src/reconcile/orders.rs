@@ -25,6 +25,17 @@ use crate::{
     status::OutcomeView,
 };
 
+/// Whether the mirrors of a spec are asked, and what becomes of the answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probing {
+    /// They are not asked.
+    No,
+    /// They are asked for this plan alone.
+    ForNow,
+    /// They are asked, and the answers count from now on.
+    ToLearn,
+}
+
 /// Answers are remembered this long, in seconds, and at most so many.
 const REMEMBERED_FOR: i64 = 24 * 60 * 60;
 const REMEMBERED: usize = 1_000;
@@ -33,8 +44,8 @@ impl Reconciler {
     pub(super) async fn serve(&mut self, command: Command) {
         // Nobody may be listening any more: that stops nothing.
         match command {
-            Command::Plan { spec, take_over, reply } => {
-                let planned = self.plan_for(spec.as_ref(), &take_over).await;
+            Command::Plan { spec, take_over, may_probe, reply } => {
+                let planned = self.plan_for(spec.as_ref(), &take_over, may_probe).await;
                 let _ = reply.send(planned);
             }
             Command::Apply { order, events, reply } => {
@@ -72,14 +83,16 @@ impl Reconciler {
         }
     }
 
-    async fn look_for(&mut self, spec: Option<&SpecSource>, take_over: &[String], learns: bool) -> Result<Look, CommandError> {
+    /// A look for a caller's spec. What is only planned for leaves no trace in what was learned and is shown of the mirrors.
+    async fn look_for(&mut self, spec: Option<&SpecSource>, take_over: &[String], probing: Probing) -> Result<Look, CommandError> {
         let wish = self.wish_for(spec)?;
-        let asks = self.record.asks.clone();
-        self.probe(&wish.desired, if learns { Cause::Operator } else { Cause::Event }).await;
+        let before = (self.record.asks.clone(), self.endpoints.clone(), self.probed);
+        if probing != Probing::No {
+            self.probe(&wish.desired, Cause::Operator).await;
+        }
         let look = self.look(wish, take_over).await.map_err(CommandError::Precondition);
-        if !learns {
-            self.record.asks = asks;
-            self.probed = None;
+        if probing != Probing::ToLearn || !look.as_ref().is_ok_and(|look| look.plan.refusals.is_empty()) {
+            (self.record.asks, self.endpoints, self.probed) = before;
         }
         let mut look = look?;
         if let Some(source) = spec {
@@ -88,8 +101,8 @@ impl Reconciler {
         Ok(look)
     }
 
-    async fn plan_for(&mut self, spec: Option<&SpecSource>, take_over: &[String]) -> Planned {
-        let look = self.look_for(spec, take_over, false).await?;
+    async fn plan_for(&mut self, spec: Option<&SpecSource>, take_over: &[String], may_probe: bool) -> Planned {
+        let look = self.look_for(spec, take_over, if may_probe { Probing::ForNow } else { Probing::No }).await?;
         Ok((explain::view(&look.plan), self.etag()))
     }
 
@@ -125,11 +138,11 @@ impl Reconciler {
         if let Some(answer) = self.answered(&order.request_id, &order.body)? {
             return Ok((answer, self.etag()));
         }
-        self.check_etag(&order.etag)?;
-        let look = self.look_for(order.spec.as_ref(), &order.take_over, !order.validate_only).await?;
+        self.check_etag(&order.etag).await?;
+        let probing = if order.validate_only { Probing::ForNow } else { Probing::ToLearn };
+        let look = self.look_for(order.spec.as_ref(), &order.take_over, probing).await?;
         let _ = events.send(ApplyEvent::Planned(Box::new(explain::view(&look.plan))));
         if order.validate_only {
-            self.probed = None;
             let kind = if !look.plan.refusals.is_empty() { Outcome::Refused(look.plan.refusals.clone()) } else { Outcome::Unchanged };
             return Ok((report::outcome_view(&kind), self.etag()));
         }
@@ -203,7 +216,7 @@ impl Reconciler {
         if let Some(answer) = self.answered(&order.request_id, "restore")? {
             return Ok((answer, PlanView::default(), self.etag()));
         }
-        self.check_etag(&order.etag)?;
+        self.check_etag(&order.etag).await?;
         let (look, hold) = self.look_back().await?;
         let view = explain::view(&look.plan);
         if order.validate_only {
@@ -235,9 +248,19 @@ impl Reconciler {
         Ok((Look { wish, observed, plan }, hold))
     }
 
-    fn check_etag(&self, etag: &str) -> Result<(), CommandError> {
-        let now = self.etag();
-        if etag.is_empty() || etag == now { Ok(()) } else { Err(CommandError::Stale { etag: now }) }
+    /// Held against the node as it is now, not as it was when the status was last published.
+    async fn check_etag(&self, etag: &str) -> Result<(), CommandError> {
+        if etag.is_empty() {
+            return Ok(());
+        }
+        let now = match wish::of_node(&self.host, &self.record) {
+            Wanted::Spec(wish) => {
+                let look = self.look(*wish, &[]).await.map_err(CommandError::Precondition)?;
+                report::etag(self, &look.wish.desired.digest.to_string(), Some(&look.plan))
+            }
+            Wanted::Missing | Wanted::Invalid { .. } => report::etag(self, &report::text_digest(self), None),
+        };
+        if etag == now { Ok(()) } else { Err(CommandError::Stale { etag: now }) }
     }
 
     fn answered(&self, id: &str, body: &str) -> Result<Option<OutcomeView>, CommandError> {

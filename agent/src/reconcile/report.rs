@@ -57,8 +57,13 @@ pub fn without_wish(reconciler: &Reconciler, observed: Option<&Observed>, proble
         let summary = format!("the spec at {path} is gone; what is in effect stays as it is");
         (Condition::SpecInvalid, summary, "put it back, or write \"registryMirrors: []\" to switch mirroring off".into())
     };
-    status.etag = etag(reconciler, "", None);
+    status.etag = etag(reconciler, &text_digest(reconciler), None);
     status
+}
+
+/// Digest of a spec that cannot be planned for; empty when there is none.
+pub fn text_digest(reconciler: &Reconciler) -> String {
+    super::wish::text_digest(&reconciler.host).map(|digest| digest.to_string()).unwrap_or_default()
 }
 
 /// The node could not be looked at.
@@ -269,7 +274,7 @@ fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &St
 }
 
 /// Changes with anything an apply depends on.
-fn etag(reconciler: &Reconciler, wanted: &str, plan: Option<&Plan>) -> String {
+pub fn etag(reconciler: &Reconciler, wanted: &str, plan: Option<&Plan>) -> String {
     let record = &reconciler.record;
     let owned = serde_json::to_string(&record.owned).unwrap_or_default();
     let drift = plan

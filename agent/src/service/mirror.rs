@@ -5,9 +5,9 @@ use tokio_stream::{
     StreamExt,
     wrappers::{ReceiverStream, WatchStream},
 };
-use tonic::{Request, Response, Status as Answer, async_trait};
+use tonic::{Request, Response, Status as Answer, async_trait, transport::server::UdsConnectInfo};
 
-use super::{Answers, Api, STREAM_BUFFER, answered, not_built, who};
+use super::{Answers, Api, STREAM_BUFFER, access, answered, not_built, who};
 use crate::{
     host::facts,
     reconcile::commands::{ApplyEvent, Command, Ended},
@@ -41,9 +41,10 @@ impl MirrorService for Api {
     }
 
     async fn plan_spec(&self, request: Request<v1::PlanSpecRequest>) -> Result<Response<v1::PlanSpecResponse>, Answer> {
+        let may_probe = access::uid(request.extensions().get::<UdsConnectInfo>()) == Some(self.root);
         let v1::PlanSpecRequest { spec, take_over } = request.into_inner();
         let spec = wire::spec_source(spec).map_err(|problem| failure::invalid(&[problem]))?;
-        let (plan, etag) = self.ask(|reply| Command::Plan { spec, take_over, reply }).await?;
+        let (plan, etag) = self.ask(|reply| Command::Plan { spec, take_over, may_probe, reply }).await?;
         Ok(Response::new(v1::PlanSpecResponse { plan: Some(v1::Plan::from(&plan)), etag }))
     }
 
