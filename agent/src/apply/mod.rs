@@ -278,7 +278,7 @@ impl Run<'_> {
             let found = self.apply.host.files.entry(path).map_err(|error| file_problem(&error))?;
             if !is_expected(&found, &step.after()) {
                 return Err(Problem::new(
-                    "apply.read-back",
+                    READ_BACK,
                     format!("{path} is not what was just written; somebody else writes it too"),
                     "find out who, and let one of the two go",
                 ));
@@ -335,7 +335,7 @@ impl Run<'_> {
         }
         let mut record = observed.record.clone();
         record.generation = self.effort.generation;
-        if let (Some(applied), false) = (&order.applied, is_transient(&problems)) {
+        if let (Some(applied), false) = (&order.applied, is_transient(&problems) || is_contested(&problems)) {
             let problems = problems.iter().map(Note::from).collect();
             record.parked = Some(Parked { digest: applied.digest, since: clock::unix_seconds(), problems });
         }
@@ -392,6 +392,14 @@ pub fn file_problem(error: &crate::host::files::FileError) -> Problem {
 #[must_use]
 pub fn state_problem(error: &crate::host::state::StateError) -> Problem {
     Problem::new("state.failed", error.to_string(), "the state directory has to be writable by mirrorlet")
+}
+
+/// Code of the problem that a path changed again as soon as it was written.
+const READ_BACK: &str = "apply.read-back";
+
+/// Somebody else wrote the same path at that moment: that says nothing of the spec either, and their write is an event of its own.
+fn is_contested(problems: &[Problem]) -> bool {
+    problems.first().is_some_and(|problem| problem.code == READ_BACK)
 }
 
 /// containerd gave no answer: that says nothing of the spec, which is tried again later instead of being parked.

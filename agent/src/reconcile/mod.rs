@@ -344,7 +344,7 @@ impl Reconciler {
     /// Repairs are counted, so that a fight with somebody else ends.
     fn note_repair(&mut self, order: &Order, outcome: &Outcome) {
         match outcome {
-            Outcome::Changed(_) if order.who == "drift" => {
+            Outcome::Changed(_) | Outcome::RolledBack(..) if order.who == "drift" => {
                 self.repairs.push_back(clock::unix_seconds());
                 self.repairs.drain(..self.repairs.len().saturating_sub(MOST_NOTED_REPAIRS));
             }
