@@ -26,6 +26,8 @@ fn disabled_stays_disabled(generation: Generation) {
         let status = agent.wait_for("held");
         assert_eq!(agent.node.read(CONFIG), config, "{when}");
         assert_eq!(status["hold"]["cause"], "disable", "{when}");
+        assert_eq!(status["effective_generation"], 0, "{when}: the node is as it was found");
+        assert_eq!(status["hosts"], serde_json::json!([]), "{when}: containerd looks for nothing at mirrors");
     };
     still_disabled(&agent, "at once");
     agent.node.run_ok(["touch", SPEC]);

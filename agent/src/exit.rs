@@ -16,7 +16,7 @@ pub const REFUSED: u8 = 5;
 pub const ROLLED_BACK: u8 = 6;
 /// Somebody else changed something in between.
 pub const STALE: u8 = 7;
-/// Another mirrorlet is at work.
+/// Another mirrorlet, or another test pull, is at work.
 pub const LOCKED: u8 = 8;
 /// The image could not be pulled.
 pub const PULL_FAILED: u8 = 9;

@@ -131,6 +131,9 @@ impl<'a> Apply<'a> {
         let after = &plan.after;
         let mut record = observed.record.clone();
         record.owned = after.owned.clone();
+        if record.owned.is_empty() {
+            record.effective_generation = 0;
+        }
         record.originals = after.originals.clone();
         record.carried = after.carried.clone();
         record.config_logins = after.config_logins.clone();
@@ -301,9 +304,14 @@ impl Run<'_> {
     fn close(self, observed: &Observed, order: &Order, progress: Progress<'_>) -> (Outcome, Record) {
         let mut record = self.apply.remembered(self.plan, observed, order);
         record.generation = self.effort.generation;
-        record.effective_generation = self.effort.generation;
+        if !record.owned.is_empty() {
+            record.effective_generation = self.effort.generation;
+        }
         record.last_change = Some(self.change(order, Ending::Changed, &self.notices));
         record = with_loaded(record, self.plan, self.process.as_ref());
+        if self.effort.restarts > 0 {
+            record.owed_restart = None;
+        }
         if self.plan.wants_hosts_dir && !self.plan.awaits_restart {
             record = with_proof(record, self.process.as_ref(), None);
         }

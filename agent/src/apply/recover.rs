@@ -29,14 +29,13 @@ pub enum Recovery {
     Undone {
         /// Number of the change.
         generation: u64,
-        /// containerd was, or may have been, restarted with the files that are gone now.
-        was_restarted: bool,
         /// What could not be undone.
         problems: Vec<Problem>,
     },
 }
 
-/// Finishes or undoes an open apply, and sweeps what killed processes left.
+/// Finishes or undoes an open apply, and sweeps what killed processes left. A restart that is owed after an undo stays noted in the record
+/// ([`Record::owed_restart`]) until somebody who can ask containerd has done it.
 ///
 /// # Errors
 /// When journal or record cannot be used; a sentence that says what to do.
@@ -67,13 +66,15 @@ fn end(host: &Host, found: &journal::Found, record: Record) -> Result<(Recovery,
         return Ok((Recovery::Finished { generation }, (**record).clone()));
     }
     let problems = undo::steps(&transaction, header, header.steps.len());
-    let record = Record { generation, ..record };
-    journal::finish(host, header, &record, &transaction)?;
     let was_restarted = match found.last.phase {
         Phase::Undoing => found.last.restarted,
         phase => header.restarts && phase >= Phase::Activating,
     };
-    Ok((Recovery::Undone { generation, was_restarted, problems }, record))
+    // Remembered before the journal goes: whoever is killed between the two still knows of it.
+    let owed_restart = was_restarted.then(|| header.boot_id.clone()).or_else(|| record.owed_restart.clone());
+    let record = Record { generation, owed_restart, ..record };
+    journal::finish(host, header, &record, &transaction)?;
+    Ok((Recovery::Undone { generation, problems }, record))
 }
 
 /// Temporary names and nonce directories; no apply is open any more.
@@ -93,4 +94,52 @@ fn sweep(host: &Host) -> Result<(), StateError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        apply::journal::{Header, Mark},
+        config::Settings,
+        host::files::Files,
+        observed::entry::Attributes,
+    };
+
+    fn interrupted(last: Phase) -> (tempfile::TempDir, Host) {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(Files::open(root.path()).unwrap(), Settings::default(), true);
+        let header = Header {
+            version: journal::FORMAT,
+            transaction: "g1".into(),
+            generation: 1,
+            who: "test".into(),
+            request_id: String::new(),
+            boot_id: "this boot".into(),
+            restarts: true,
+            steps: Vec::new(),
+        };
+        let mark = Mark { phase: last, restarted: false, record: None };
+        let text = format!("{}\n{}\n", serde_json::to_string(&header).unwrap(), serde_json::to_string(&mark).unwrap());
+        host.state().lock().unwrap();
+        host.files.put(&host.state().journal_path(), &text.into(), &Attributes::root(0o600)).unwrap();
+        (root, host)
+    }
+
+    #[test]
+    fn a_restart_that_is_owed_is_known_to_every_later_start() {
+        let (_root, host) = interrupted(Phase::Proving);
+        let lock = host.state().lock().unwrap();
+        for _ in 0..2 {
+            let (_, record) = recover(&host, &lock).unwrap();
+            assert_eq!((record.generation, record.owed_restart.as_deref()), (1, Some("this boot")));
+        }
+    }
+
+    #[test]
+    fn nothing_is_owed_before_containerd_was_asked() {
+        let (_root, host) = interrupted(Phase::Writing);
+        let lock = host.state().lock().unwrap();
+        assert_eq!(recover(&host, &lock).unwrap().1.owed_restart, None);
+    }
 }

@@ -84,7 +84,7 @@ fn settings(files: &Files, given: Option<&str>) -> Result<Settings, Problem> {
 
 async fn carry_out(verb: Verb, host: Host) -> Result<u8, Problem> {
     let settings = host.settings.clone();
-    let (mut reconciler, status) = Reconciler::start(host).await?;
+    let (mut reconciler, status) = Reconciler::start(host)?;
     match verb {
         Verb::Run => run(reconciler, status, &settings).await.map(|()| exit::DONE),
         Verb::Once => Ok(told(&reconciler.once().await)),

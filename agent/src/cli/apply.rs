@@ -70,7 +70,7 @@ async fn wait(client: &Client, generation: u64, output: &mut Output) -> Done {
     let mut last = Condition::Applying;
     let watching = client.watch(|status| {
         // A snapshot from before the apply says nothing.
-        let is_awaited = is_under_way(status.condition) || status.effective_generation < generation;
+        let is_awaited = is_under_way(status.condition) || status.last_change.as_ref().map_or(0, |change| change.generation) < generation;
         if status.condition != last && is_awaited {
             output.say(|_| format!("{:<12} {}\n", "waiting", status.summary));
         }

@@ -42,6 +42,8 @@ pub struct Record {
     pub proof: Option<Proof>,
     /// The last change that took a generation.
     pub last_change: Option<Change>,
+    /// An undone apply had restarted containerd in this boot, and it was not restarted with the old files yet: the boot's id.
+    pub owed_restart: Option<String>,
     /// Inputs that a caller sent along, by the name the spec gives them; content is kept by digest.
     pub inline_inputs: BTreeMap<String, Digest>,
     /// Spec text digest the inline inputs belong to.
@@ -83,6 +85,21 @@ pub struct Applied {
     pub digest: Digest,
     /// Digest of the spec text alone.
     pub text_digest: Digest,
+    /// Where each of its registries is looked for.
+    #[serde(default)]
+    pub hosts: Vec<Mirrored>,
+}
+
+/// One registry of the spec that is in effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mirrored {
+    /// Its name.
+    pub host: String,
+    /// URLs of the spec's endpoints, in order.
+    pub endpoints: Vec<String>,
+    /// The registry itself is asked last.
+    pub falls_back: bool,
 }
 
 /// Why a hold is there.

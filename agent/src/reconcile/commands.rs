@@ -136,6 +136,8 @@ pub enum Command {
     Resume {
         /// Who asks.
         who: String,
+        /// Same id: same answer and one effect; empty: none.
+        request_id: String,
         /// Where the answer goes.
         reply: oneshot::Sender<Ended>,
     },

@@ -128,7 +128,10 @@ mod tests {
 
     fn applied() -> Record {
         let desired = desired();
-        Record { applied: Some(Applied { digest: desired.digest, text_digest: desired.text_digest }), ..Record::default() }
+        Record {
+            applied: Some(Applied { digest: desired.digest, text_digest: desired.text_digest, hosts: Vec::new() }),
+            ..Record::default()
+        }
     }
 
     fn steps() -> Plan {

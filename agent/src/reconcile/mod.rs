@@ -34,10 +34,10 @@ use crate::{
     },
     observed::{
         Observed,
-        record::{Applied, Proof, Record},
+        record::{Applied, Mirrored, Proof, Record},
     },
     plan::{self, Plan, Policy},
-    spec::{InputName, problem::Problem},
+    spec::{Fallback, InputName, desired::Desired, problem::Problem},
     status::{Condition, EndpointStatus, Status},
 };
 use commands::{Command, RestoreOrder};
@@ -115,12 +115,13 @@ impl Reconciler {
     ///
     /// # Errors
     /// When another process has it, or its state cannot be used.
-    pub async fn start(host: Host) -> Result<(Self, watch::Receiver<Status>), Problem> {
+    pub fn start(host: Host) -> Result<(Self, watch::Receiver<Status>), Problem> {
         let lock = host.state().lock().map_err(|error| Problem::new("state.locked", error.to_string(), ""))?;
         let (recovery, record) = recover::recover(&host, &lock)?;
         let changes = Arc::new(Changes::default());
         let (status, receiver) = watch::channel(Status::default());
         let watch = Watch::new(changes.clone());
+        tell_recovery(&recovery);
         let reconciler = Self {
             host,
             lock,
@@ -134,28 +135,28 @@ impl Reconciler {
             repairs: VecDeque::new(),
             retry: Retry::default(),
         };
-        reconciler.after_recovery(&recovery).await;
         Ok((reconciler, receiver))
     }
 
     /// A containerd that was restarted with files that are gone now is restarted again.
-    async fn after_recovery(&self, recovery: &Recovery) {
-        match recovery {
-            Recovery::Clean => {}
-            Recovery::Finished { generation } => tracing::info!(generation, "an apply that was interrupted at its end is finished"),
-            Recovery::Undone { generation, was_restarted, problems } => {
-                tracing::warn!(generation, "an apply that was interrupted is undone");
-                problems.iter().for_each(|problem| tracing::error!("{problem}"));
-                if *was_restarted && self.host.can_restart() {
-                    let restarted = match self.host.containerd().await {
-                        Ok((client, ..)) => activate::restart(&self.host, &client, None).await.map(drop),
-                        Err(problem) => Err(problem),
-                    };
-                    if let Err(problem) = restarted {
-                        tracing::error!("{problem}");
-                    }
-                }
+    async fn pay_owed_restart(&mut self) {
+        let Some(boot) = self.record.owed_restart.clone() else { return };
+        if boot == clock::boot_id() {
+            if !self.host.can_restart() {
+                return;
             }
+            let restarted = match self.host.containerd().await {
+                Ok((client, ..)) => activate::restart(&self.host, &client, None).await.map(drop),
+                Err(problem) => Err(problem),
+            };
+            if let Err(problem) = restarted {
+                tracing::error!("{problem}");
+                return;
+            }
+        }
+        self.record.owed_restart = None;
+        if let Err(error) = self.host.state().keep_record(&self.record) {
+            tracing::warn!("a restart that was done is not noted: {error}");
         }
     }
 
@@ -171,6 +172,7 @@ impl Reconciler {
     async fn serve_until(mut self, stop: impl Future<Output = ()>, mut commands: mpsc::Receiver<Command>, tick: Arc<Notify>) {
         tokio::pin!(stop);
         let mut ticks = 0_u32;
+        self.pay_owed_restart().await;
         self.look_and_act(Cause::Event).await;
         let changes = self.changes.clone();
         loop {
@@ -194,6 +196,7 @@ impl Reconciler {
 
     /// One round, and where the node stands then.
     pub async fn once(&mut self) -> Status {
+        self.pay_owed_restart().await;
         self.look_and_act(Cause::Event).await;
         self.status.borrow().clone()
     }
@@ -203,6 +206,7 @@ impl Reconciler {
     /// # Errors
     /// When it cannot be looked at, or the way back is refused or fails.
     pub async fn disable(&mut self) -> Result<Status, Problem> {
+        self.pay_owed_restart().await;
         let order = RestoreOrder { who: "mirrorlet disable".into(), ..RestoreOrder::default() };
         let (outcome, ..) = self.restore(&order).await.map_err(|error| error.problem())?;
         match outcome.problems.first() {
@@ -389,6 +393,17 @@ impl Reconciler {
     }
 }
 
+fn tell_recovery(recovery: &Recovery) {
+    match recovery {
+        Recovery::Clean => {}
+        Recovery::Finished { generation } => tracing::info!(generation, "an apply that was interrupted at its end is finished"),
+        Recovery::Undone { generation, problems } => {
+            tracing::warn!(generation, "an apply that was interrupted is undone");
+            problems.iter().for_each(|problem| tracing::error!("{problem}"));
+        }
+    }
+}
+
 /// The one timer: it goes on while an apply waits for containerd.
 async fn beat(period: Duration, ticks: Arc<Notify>) {
     let mut interval = interval(period);
@@ -402,7 +417,13 @@ async fn beat(period: Duration, ticks: Arc<Notify>) {
 }
 
 fn applied(wish: &Wish) -> Applied {
-    Applied { digest: wish.desired.digest, text_digest: wish.desired.text_digest }
+    let Desired { digest, text_digest, .. } = wish.desired;
+    let hosts = wish.desired.by_host().into_iter().map(|(host, targets)| Mirrored {
+        host: host.as_str().to_owned(),
+        endpoints: targets.iter().map(|target| target.endpoint.url()).collect(),
+        falls_back: targets.iter().any(|target| target.fallback == Fallback::Upstream),
+    });
+    Applied { digest, text_digest, hosts: hosts.collect() }
 }
 
 fn tell(outcome: &Outcome) {

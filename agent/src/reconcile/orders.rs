@@ -52,8 +52,8 @@ impl Reconciler {
                 let ended = self.apply_for(&order, &events).await;
                 let _ = reply.send(ended);
             }
-            Command::Resume { who, reply } => {
-                let ended = self.resume(&who).await;
+            Command::Resume { who, request_id, reply } => {
+                let ended = self.resume(&who, &request_id).await;
                 let _ = reply.send(ended);
             }
             Command::Restore { order, reply } => {
@@ -195,12 +195,16 @@ impl Reconciler {
         }
     }
 
-    async fn resume(&mut self, who: &str) -> Ended {
+    async fn resume(&mut self, who: &str, request_id: &str) -> Ended {
+        if let Some(answer) = self.answered(request_id, "resume")? {
+            return Ok((answer, self.etag()));
+        }
         tracing::info!(who, "resumed");
         self.wish_for(None)?;
         let outcome = self.look_and_act(Cause::Operator).await;
-        let outcome = outcome.unwrap_or_else(|| self.refused_or_unchanged());
-        Ok((report::outcome_view(&outcome), self.etag()))
+        let view = report::outcome_view(&outcome.unwrap_or_else(|| self.refused_or_unchanged()));
+        self.remember(request_id, "resume", &view);
+        Ok((view, self.etag()))
     }
 
     fn refused_or_unchanged(&self) -> Outcome {

@@ -7,12 +7,10 @@ use crate::{
     observed::{
         Containerd, Observed,
         entry::Content,
-        record::{Change, Ending, HoldCause},
+        record::{Change, Ending, HoldCause, Record},
     },
     plan::{Plan, explain},
     spec::{
-        Fallback,
-        desired::Desired,
         names::Digest,
         problem::{Problem, ProblemView},
     },
@@ -24,7 +22,6 @@ pub fn of_look(reconciler: &Reconciler, look: &Look, condition: Condition) -> St
     let mut status = base(reconciler, Some(&look.observed.containerd), Some(&look.observed));
     status.condition = condition;
     status.wanted_spec_digest = look.wish.desired.digest.to_string();
-    status.hosts = hosts(&look.wish.desired, reconciler);
     status.endpoints.clone_from(&reconciler.endpoints);
     status.proof = proof(reconciler, look, condition);
     status.notices = look.wish.notices.iter().chain(&look.plan.notices).map(ProblemView::from).collect();
@@ -87,6 +84,7 @@ fn base(reconciler: &Reconciler, containerd: Option<&Containerd>, observed: Opti
             since: hold.since,
             spec_digest: hold.text_digest.map(|digest| digest.to_string()).unwrap_or_default(),
         }),
+        hosts: hosts(record),
         last_change: record.last_change.as_ref().map(last_change),
         agent_version: env!("CARGO_PKG_VERSION").into(),
         watch: if reconciler.watch.is_complete() { "inotify" } else { "polling" }.into(),
@@ -159,16 +157,17 @@ pub fn outcome_view(outcome: &Outcome) -> OutcomeView {
     }
 }
 
-fn hosts(desired: &Desired, reconciler: &Reconciler) -> Vec<MirroredHost> {
-    let carried = &reconciler.record.carried.mirrors;
-    let mirrored = desired.by_host().into_iter().map(|(host, targets)| MirroredHost {
-        host: host.as_str().to_owned(),
-        endpoints: targets.iter().map(|target| target.endpoint.url()).collect(),
-        carried_endpoints: carried.get(host.as_str()).cloned().unwrap_or_default(),
-        falls_back: targets.iter().any(|target| target.fallback == Fallback::Upstream),
+/// Registries that containerd looks for at mirrors now, whatever the spec wants by now.
+fn hosts(record: &Record) -> Vec<MirroredHost> {
+    let carried = &record.carried.mirrors;
+    let mirrored = record.applied.iter().flat_map(|applied| &applied.hosts).map(|mirrored| MirroredHost {
+        host: mirrored.host.clone(),
+        endpoints: mirrored.endpoints.clone(),
+        carried_endpoints: carried.get(&mirrored.host).cloned().unwrap_or_default(),
+        falls_back: mirrored.falls_back,
     });
     let mut hosts: Vec<MirroredHost> = mirrored.collect();
-    for (host, endpoints) in carried.iter().filter(|_| !desired.is_off()) {
+    for (host, endpoints) in carried {
         if !hosts.iter().any(|there| there.host == *host) {
             hosts.push(MirroredHost { host: host.clone(), endpoints: Vec::new(), carried_endpoints: endpoints.clone(), falls_back: true });
         }

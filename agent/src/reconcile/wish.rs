@@ -92,9 +92,23 @@ pub fn of_node(host: &Host, record: &Record) -> Wanted {
         found
     };
     match together(&host.settings, &texts, digest, read) {
-        Ok(wish) => Wanted::Spec(Box::new(wish)),
+        Ok(mut wish) => {
+            wish.notices.extend(sent_along_notice(&stored));
+            Wanted::Spec(Box::new(wish))
+        }
         Err((problems, inputs)) => Wanted::Invalid { problems, inputs },
     }
+}
+
+fn sent_along_notice(stored: &BTreeMap<&str, &Digest>) -> Option<Problem> {
+    let names = stored.keys().copied().collect::<Vec<_>>().join(", ");
+    (!stored.is_empty()).then(|| {
+        Problem::new(
+            "inputs.sent-along",
+            format!("the content of {names} came along with the last apply; files of that name on this node are not read"),
+            "apply again, or edit the spec on the node, to change that",
+        )
+    })
 }
 
 /// Reads a caller's spec. A path in it is a file where the caller runs, so that every input has to come along.

@@ -64,8 +64,9 @@ impl MirrorService for Api {
 
     async fn resume_spec(&self, request: Request<v1::ResumeSpecRequest>) -> Result<Response<v1::ResumeSpecResponse>, Answer> {
         let who = who(&request, "resume");
-        let (outcome, _) = self.ask(|reply| Command::Resume { who, reply }).await?;
-        Ok(Response::new(v1::ResumeSpecResponse { outcome: Some(v1::Outcome::from(&outcome)) }))
+        let request_id = request.into_inner().request_id;
+        let (outcome, etag) = self.ask(|reply| Command::Resume { who, request_id, reply }).await?;
+        Ok(Response::new(v1::ResumeSpecResponse { outcome: Some(v1::Outcome::from(&outcome)), etag }))
     }
 
     async fn restore_original(
@@ -74,9 +75,9 @@ impl MirrorService for Api {
     ) -> Result<Response<v1::RestoreOriginalResponse>, Answer> {
         let who = who(&request, "disable");
         let order = Box::new(wire::restore_order(request.into_inner(), who));
-        let (outcome, plan, _) = self.ask(|reply| Command::Restore { order, reply }).await?;
+        let (outcome, plan, etag) = self.ask(|reply| Command::Restore { order, reply }).await?;
         let (outcome, plan) = (Some(v1::Outcome::from(&outcome)), Some(v1::Plan::from(&plan)));
-        Ok(Response::new(v1::RestoreOriginalResponse { outcome, plan }))
+        Ok(Response::new(v1::RestoreOriginalResponse { outcome, plan, etag }))
     }
 
     async fn confirm_generation(
