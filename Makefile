@@ -44,11 +44,14 @@ check: check-unit ## everything that needs no test run
 	cargo deny --locked check --hide-inclusion-graph bans licenses sources
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-check-unit: ## what systemd itself says of the unit
+check-unit: ## what systemd itself says of the units
 	systemd-analyze security --offline=yes --threshold=30 systemd/mirrorlet.service | tail -1
+	systemd-analyze security --offline=yes --threshold=30 systemd/mirrorlet-recover.service | tail -1
 	@draft=$$(mktemp -d); trap 'rm -rf "$$draft"' EXIT; \
-	sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' systemd/mirrorlet.service >"$$draft/mirrorlet.service"; \
-	systemd-analyze verify --man=no "$$draft/mirrorlet.service"
+	for unit in mirrorlet.service mirrorlet-recover.service; do \
+	    sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' "systemd/$$unit" >"$$draft/$$unit"; \
+	done; \
+	systemd-analyze verify --man=no "$$draft"/*.service
 
 test: check deb ## everything
 	cargo nextest run --workspace --locked

@@ -97,7 +97,7 @@ fn plan_text(root: &Path) -> String {
     let record = host.state().record().unwrap();
     let Wanted::Spec(wish) = wish::of_node(&host, &record) else { panic!("the spec of a plan case is valid") };
     let observed = runtime.block_on(host.observe(record)).unwrap();
-    explain::text(&plan::plan(&observed, &wish.desired, &policy(&host.settings, &[], false)))
+    explain::text(&plan::plan(&observed, &wish.desired, &policy(&host.settings, &[], false, false)))
 }
 
 pub fn mirrorlet(root: &Path, verb: &str) -> bool {

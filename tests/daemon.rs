@@ -137,6 +137,73 @@ fn an_applied_spec_brings_its_inputs_along() {
 }
 
 #[test]
+fn an_apply_that_fails_leaves_the_inputs_of_the_one_in_effect() {
+    let ca = crate::harness::ca::Ca::create();
+    let stand = Stand::with_mirror(|_, options| options.tls(ca.issue(&["192.0.2.10"])));
+    let agent = stand.boot(NodeOptions::new(Generation::V17));
+    let node = &agent.node;
+    node.write("/root/ca.crt", ca.certificate());
+    let text = format!("registryMirrors:\n  - endpoint: https://{MIRROR}\n    caCertPath: /root/ca.crt\n    hosts: [up.lab]\n");
+    node.write("/root/spec.yaml", &text);
+    node.run_ok(["mirrorctl", "apply", "/root/spec.yaml", "--wait"]);
+    node.write("/root/ca.crt", crate::harness::ca::Ca::create().certificate());
+    node.write("/root/spec.yaml", text + "# with another CA\n");
+    let hosts_dir = "/etc/containerd/certs.d";
+    let pid = node.main_pid("mirrorlet").unwrap().to_string();
+    let read_only = format!("mount --bind {hosts_dir} {hosts_dir} && mount -o remount,bind,ro {hosts_dir}");
+    node.run_ok(["nsenter", "--target", &pid, "--mount", "sh", "-c", &read_only]);
+    let failed = node.run(["mirrorctl", "apply", "/root/spec.yaml"]);
+    assert!(failed.code == Some(6) && failed.stdout.contains("Read-only file system"), "{failed:?}");
+    node.remove("/root/ca.crt");
+    node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    agent.wait_for("in-effect");
+    stand.mirror_serves(&agent);
+}
+
+/// Somebody edits config.toml while it is watched whether containerd stays up, and it does not: the edit stays, and what is ours can be
+/// taken out of it later.
+#[test]
+fn an_edit_during_an_apply_that_fails_costs_nothing() {
+    let stand = Stand::new();
+    let legacy =
+        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"old.lab\"]\n  endpoint = [\"http://192.0.2.10:5000\"]\n";
+    let agent = stand.boot(NodeOptions::new(Generation::V17).config_toml(legacy));
+    agent.node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nsettle_for = \"4s\"\nquiet_for = \"0s\"\n");
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    agent.write_spec(&spec(MIRROR));
+    let starts = agent.starts();
+    is_eventually("containerd is restarted", || agent.starts() > starts && agent.node.cri_answers());
+    agent.node.run_ok(["sh", "-c", &format!("echo '# theirs' >> {CONFIG}")]);
+    agent.node.run_ok(["systemctl", "kill", "--signal=KILL", "containerd"]);
+    agent.wait_for("rolled-back");
+    assert!(agent.node.read_text(CONFIG).ends_with("# theirs\n"));
+    agent.node.run_ok(["mirrorctl", "disable"]);
+    assert_eq!(agent.node.read_text(CONFIG), format!("{legacy}# theirs\n"));
+    agent.node.wait_cri(Duration::from_secs(10));
+}
+
+/// Somebody writes a file of the spec as soon as we do: that is told, and not fought with restarts.
+#[test]
+fn a_first_apply_that_somebody_fights_does_not_loop() {
+    let stand = Stand::new();
+    let hosts_toml = "/etc/containerd/certs.d/up.lab/hosts.toml";
+    let theirs = "server = \"https://theirs.lab\"\n";
+    let agent = stand.boot(NodeOptions::new(Generation::V17).file(hosts_toml, theirs, 0o644).file("/root/theirs", theirs, 0o644));
+    let settings = "[restart]\nsettle_for = \"100ms\"\nquiet_for = \"0s\"\n[policy]\ntake_over = [\"up.lab\"]\n";
+    agent.node.write("/etc/mirrorlet/mirrorlet.toml", settings);
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    let fight = format!("while :; do cmp -s /root/theirs {hosts_toml} || cat /root/theirs > {hosts_toml}; sleep 0.01; done");
+    let _somebody = agent.node.spawn(["sh", "-c", &fight]);
+    let starts = agent.starts();
+    agent.write_spec(&spec(MIRROR));
+    let status = agent.wait_for("rolled-back");
+    assert!(status["problems"].to_string().contains("apply.read-back"), "{status:#}");
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(agent.starts(), starts + 2, "there and back, once");
+    assert_eq!(agent.status()["condition"], "rolled-back");
+}
+
+#[test]
 fn who_is_not_root_may_look_and_no_more() {
     let (_stand, agent) = in_effect(Generation::V17);
     let node = &agent.node;
@@ -277,6 +344,11 @@ fn without_a_daemon_there_are_once_and_disable() {
     assert_eq!(agent.containerd_tree(), tree, "also without a message bus");
     node.run_ok(["mirrorlet", "once"]);
     assert_eq!(agent.containerd_tree(), tree, "held");
+    agent.write_spec(&(spec(MIRROR) + "# again\n"));
+    node.run_ok(["mirrorlet", "once"]);
+    agent.write_spec("registryMirrors: [\n");
+    node.run_ok(["mirrorlet", "disable"]);
+    assert_eq!(agent.containerd_tree(), tree, "a spec that cannot be used is no reason to say that this failed");
 }
 
 #[test]

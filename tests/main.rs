@@ -14,6 +14,7 @@ mod cases_spec;
 mod configs;
 mod daemon;
 mod harness;
+mod history;
 mod mirrors;
 mod operators;
 mod package;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    harness::{images::Image, node::NodeOptions, rootfs::Generation},
+    harness::{images::Image, node::NodeOptions, process::holds_within, rootfs::Generation},
     on_each_generation,
     stand::{CONFIG, MIRROR, SPEC, Stand},
 };
@@ -110,6 +110,36 @@ fn a_spec_that_stops_being_valid(generation: Generation) {
     assert!(!agent.node.exists("/etc/containerd/certs.d"));
 }
 
+/// While something is being fetched containerd is not restarted; that is told, and is no failure of the spec.
+fn a_restart_waits_for_a_quiet_moment(generation: Generation) {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(generation));
+    let settings = "[restart]\nsettle_for = \"100ms\"\nquiet_for = \"300ms\"\nquiet_deadline = \"2s\"\nmax_per_hour = 2\n";
+    agent.node.write("/etc/mirrorlet/mirrorlet.toml", settings);
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    let starts = agent.starts();
+    let slowly = "until [ -e /run/enough ]; do echo x; sleep 0.1; done | ctr content ingest slow";
+    let fetching = agent.node.spawn(["sh", "-c", slowly]);
+    assert!(holds_within(Duration::from_secs(10), || agent.node.run_ok(["ctr", "content", "active"]).contains("slow")));
+    agent.write_spec(&spec(MIRROR));
+    let status = agent.wait_for("containerd-sick");
+    assert_eq!(status["problems"][0]["code"], "restart.busy", "{status:#}");
+    assert_eq!((agent.starts(), status["effective_generation"].as_u64()), (starts, Some(0)), "nothing was changed");
+    agent.node.run_ok(["sh", "-c", "touch /run/enough; while ctr content active | grep -q slow; do sleep 0.1; done"]);
+    drop(fetching);
+    agent.node.run_ok(["mirrorctl", "resume"]);
+    agent.wait_for("in-effect");
+    assert_eq!(agent.starts(), starts + 1);
+
+    // Two an hour are allowed, and going back is never refused.
+    agent.disable();
+    assert_eq!(agent.starts(), starts + 2);
+    let refused = agent.node.run(["mirrorctl", "resume"]);
+    assert!(refused.code == Some(5) && refused.stdout.contains("[restart.budget]"), "{refused:?}");
+    assert_eq!(agent.starts(), starts + 2);
+    agent.node.wait_cri(Duration::from_secs(10));
+}
+
 fn two_hundred_changes_under_load(generation: Generation) {
     const CHANGES: usize = 200;
     let mut stand = Stand::new();
@@ -153,6 +183,7 @@ fn two_hundred_changes_under_load(generation: Generation) {
 
 on_each_generation!(
     disabled_stays_disabled,
+    a_restart_waits_for_a_quiet_moment,
     cri_dead_after_restart,
     containerd_does_not_come_back,
     a_spec_that_stops_being_valid,

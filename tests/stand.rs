@@ -81,12 +81,13 @@ fn install_agent(node: &Node) {
         (Path::new(env!("CARGO_BIN_EXE_mirrorlet")), "/usr/bin/mirrorlet", 0o755),
         (Path::new(env!("CARGO_BIN_EXE_mirrorctl")), "/usr/bin/mirrorctl", 0o755),
         (&units.join("mirrorlet.service"), "/usr/lib/systemd/system/mirrorlet.service", 0o644),
+        (&units.join("mirrorlet-recover.service"), "/usr/lib/systemd/system/mirrorlet-recover.service", 0o644),
         (&units.join("mirrorlet.sysusers"), "/usr/lib/sysusers.d/mirrorlet.conf", 0o644),
         (&units.join("mirrorlet.tmpfiles"), "/usr/lib/tmpfiles.d/mirrorlet.conf", 0o644),
     ]);
     node.run_ok(["systemd-sysusers"]);
     node.run_ok(["systemctl", "daemon-reload"]);
-    node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nsettle_for = \"500ms\"\n");
+    node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nsettle_for = \"500ms\"\nquiet_for = \"50ms\"\nmax_per_hour = 60\n");
     node.run_ok(["systemctl", "enable", "--now", "mirrorlet"]);
 }
 

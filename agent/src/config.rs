@@ -37,6 +37,9 @@ pub struct Settings {
     pub state: StateSettings,
     /// `[policy]`
     pub policy: PolicySettings,
+    /// The file they were read from, when it was named on the command line.
+    #[serde(skip)]
+    pub file: Option<String>,
 }
 
 /// `[spec]`: where the operator's wish is.
@@ -112,6 +115,17 @@ pub enum RestartDriver {
     Never,
 }
 
+/// What is done when there is no quiet moment in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QuietPolicy {
+    /// Nothing is changed; it is tried again later.
+    #[default]
+    GiveUp,
+    /// containerd is restarted all the same.
+    GoOn,
+}
+
 /// `[restart]`: how containerd is restarted, and when that counts as done.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -120,6 +134,16 @@ pub struct RestartSettings {
     pub driver: RestartDriver,
     /// Program and arguments for the driver `command`.
     pub command: Vec<String>,
+    /// No pull and no start of a container for so long before a restart; 0s does not wait.
+    #[serde(deserialize_with = "duration")]
+    pub quiet_for: Duration,
+    /// A quiet moment is waited for at most so long.
+    #[serde(deserialize_with = "duration")]
+    pub quiet_deadline: Duration,
+    /// What is done when there is none.
+    pub quiet_policy: QuietPolicy,
+    /// At most so many restarts in an hour; undoing counts and is never refused.
+    pub max_per_hour: usize,
     /// The CRI has to answer within this time after a restart.
     #[serde(deserialize_with = "duration")]
     pub ready_deadline: Duration,
@@ -133,6 +157,10 @@ impl Default for RestartSettings {
         Self {
             driver: RestartDriver::Systemd,
             command: Vec::new(),
+            quiet_for: Duration::from_secs(2),
+            quiet_deadline: Duration::from_secs(60),
+            quiet_policy: QuietPolicy::GiveUp,
+            max_per_hour: 4,
             ready_deadline: Duration::from_secs(30),
             settle_for: Duration::from_secs(10),
         }
@@ -159,13 +187,15 @@ impl Default for ApiSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StateSettings {
-    /// Journal, record, before-images, stored inputs. Mode 0700.
+    /// Journal, record, past changes, before-images, stored inputs. Mode 0700.
     pub dir: String,
+    /// So many past changes can be shown and gone back to; at most 1000.
+    pub keep_generations: usize,
 }
 
 impl Default for StateSettings {
     fn default() -> Self {
-        Self { dir: STATE_DIR.into() }
+        Self { dir: STATE_DIR.into(), keep_generations: 20 }
     }
 }
 
@@ -273,6 +303,12 @@ fn check(settings: &Settings) -> Result<(), (&'static str, String)> {
     }
     if settings.restart.driver == RestartDriver::Command && settings.restart.command.is_empty() {
         return Err(("restart.command", "driver \"command\" needs command = [\"PROGRAM\", \"ARGUMENT\", …]".into()));
+    }
+    if !(1..=1000).contains(&settings.state.keep_generations) {
+        return Err(("state.keep_generations", "at least 1 and at most 1000 past changes are kept".into()));
+    }
+    if settings.restart.max_per_hour == 0 || settings.restart.max_per_hour > 60 {
+        return Err(("restart.max_per_hour", "between 1 and 60; to have containerd never restarted, set driver = \"never\"".into()));
     }
     if settings.containerd.layout == Layout::Legacy {
         return Err(("containerd.layout", "layout \"legacy\" is not built yet; leave it at \"hosts\"".into()));

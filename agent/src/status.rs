@@ -148,6 +148,34 @@ pub struct HoldStatus {
     pub spec_digest: String,
 }
 
+/// A generation that waits for its confirmation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingStatus {
+    /// Its number.
+    pub generation: u64,
+    /// When it is gone back from, in seconds of Unix time.
+    pub deadline: i64,
+}
+
+/// One past change, as it is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationView {
+    /// Its number.
+    pub generation: u64,
+    /// When it ended, in seconds of Unix time.
+    pub time: i64,
+    /// Who asked.
+    pub who: String,
+    /// Why, a phrase.
+    pub reason: String,
+    /// How it ended.
+    pub outcome: OutcomeView,
+    /// The generation it went back to; 0: the node as it was found.
+    pub restores: Option<u64>,
+    /// Unified diff, secrets masked; empty in lists.
+    pub diff: String,
+}
+
 /// How an apply ended, as it is shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeView {
@@ -199,6 +227,8 @@ pub struct Status {
     pub endpoints: Vec<EndpointStatus>,
     /// Why nothing is applied for now.
     pub hold: Option<HoldStatus>,
+    /// What waits for its confirmation.
+    pub pending: Option<PendingStatus>,
     /// The last change.
     pub last_change: Option<LastChange>,
     /// What is wrong.
@@ -285,6 +315,7 @@ pub mod sample {
                 },
             ],
             hold: None,
+            pending: Some(PendingStatus { generation: 3, deadline: 1_800_000_600 }),
             last_change: Some(LastChange {
                 generation: 3,
                 time: 1_800_000_000,

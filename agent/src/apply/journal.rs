@@ -1,5 +1,7 @@
 //! The open apply on disk: its steps with the states before and after, then one line for each phase that is entered. Versioned.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::Order;
@@ -7,7 +9,8 @@ use crate::{
     host::{files::Transaction, observe::Host, state::StateError},
     observed::{
         entry::{Attributes, Entry},
-        record::Record,
+        generation::Generation,
+        record::{Carried, Record},
     },
     plan::Plan,
 };
@@ -19,6 +22,8 @@ pub const FORMAT: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
+    /// Nothing is begun: containerd is busy, and a quiet moment is waited for.
+    Waiting,
     /// The intent is on disk, nothing else was touched.
     Prepared,
     /// Steps are carried out.
@@ -57,6 +62,9 @@ pub struct Header {
     pub generation: u64,
     /// Who asked.
     pub who: String,
+    /// Why, a phrase.
+    #[serde(default)]
+    pub reason: String,
     /// The caller's id.
     pub request_id: String,
     /// The boot it was begun in.
@@ -65,6 +73,23 @@ pub struct Header {
     pub restarts: bool,
     /// The steps, in order.
     pub steps: Vec<JournalStep>,
+    /// What is ours once they are carried out.
+    #[serde(default)]
+    pub claims: Claims,
+}
+
+/// What an apply makes ours, and what was there before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Claims {
+    /// What is ours at each path.
+    pub owned: BTreeMap<String, Entry>,
+    /// What was there before us.
+    pub originals: BTreeMap<String, Entry>,
+    /// Mirrors of the node's own.
+    pub carried: Carried,
+    /// Hosts whose login is in config.toml by us.
+    pub config_logins: BTreeSet<String>,
 }
 
 impl Header {
@@ -77,10 +102,17 @@ impl Header {
             transaction: format!("g{generation}"),
             generation,
             who: order.who.clone(),
+            reason: order.reason.clone(),
             request_id: order.request_id.clone(),
             boot_id,
             restarts: plan.restart.is_some(),
             steps: steps.collect(),
+            claims: Claims {
+                owned: plan.after.owned.clone(),
+                originals: plan.after.originals.clone(),
+                carried: plan.after.carried.clone(),
+                config_logins: plan.after.config_logins.clone(),
+            },
         }
     }
 }
@@ -96,6 +128,17 @@ pub struct Mark {
     /// With [`Phase::Closed`]: the record as it is to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Box<Record>>,
+    /// With [`Phase::Closed`]: the change as it is remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Box<Generation>>,
+}
+
+impl Mark {
+    /// A phase that is entered, and no more.
+    #[must_use]
+    pub const fn entered(phase: Phase) -> Self {
+        Self { phase, restarted: false, record: None, generation: None }
+    }
 }
 
 /// A journal that was found.
@@ -123,7 +166,7 @@ pub fn read(text: &str) -> Result<Found, String> {
     }
     let header = serde_json::from_value(value).map_err(|error| format!("its first line cannot be read: {error}"))?;
     let last = lines.filter_map(|line| serde_json::from_str(line).ok()).next_back();
-    Ok(Found { header, last: last.unwrap_or(Mark { phase: Phase::Prepared, restarted: false, record: None }) })
+    Ok(Found { header, last: last.unwrap_or(Mark::entered(Phase::Prepared)) })
 }
 
 /// A journal that is open.
@@ -152,7 +195,8 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn mark(&self, phase: Phase) -> Result<(), StateError> {
-        self.add(&Mark { phase, restarted: false, record: None })
+        // Undoing looks at the files, whatever was noted; that containerd may have been restarted, they do not show.
+        self.add(&Mark::entered(phase), phase == Phase::Activating)
     }
 
     /// Notes that steps are undone, and whether containerd has seen them.
@@ -160,11 +204,11 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn mark_undoing(&self, restarted: bool) -> Result<(), StateError> {
-        self.add(&Mark { phase: Phase::Undoing, restarted, record: None })
+        self.add(&Mark { restarted, ..Mark::entered(Phase::Undoing) }, true)
     }
 
-    fn add(&self, mark: &Mark) -> Result<(), StateError> {
-        Ok(self.host.files.append(&self.path, &line(mark, &self.path)?)?)
+    fn add(&self, mark: &Mark, is_synced: bool) -> Result<(), StateError> {
+        Ok(self.host.files.append(&self.path, &line(mark, &self.path)?, is_synced)?)
     }
 
     /// The first line.
@@ -183,9 +227,10 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// When something cannot be written; the next start goes on from here.
-    pub fn close(&self, record: &Record, transaction: &Transaction<'_>) -> Result<(), StateError> {
-        self.add(&Mark { phase: Phase::Closed, restarted: false, record: Some(Box::new(record.clone())) })?;
-        finish(self.host, &self.header, record, transaction)
+    pub fn close(&self, record: &Record, generation: &Generation, transaction: &Transaction<'_>) -> Result<(), StateError> {
+        let (kept, past) = (Some(Box::new(record.clone())), Some(Box::new(generation.clone())));
+        self.add(&Mark { record: kept, generation: past, ..Mark::entered(Phase::Closed) }, true)?;
+        finish(self.host, &self.header, record, Some(generation), transaction)
     }
 }
 
@@ -193,15 +238,24 @@ impl<'a> Journal<'a> {
 ///
 /// # Errors
 /// When something cannot be written.
-pub fn finish(host: &Host, header: &Header, record: &Record, transaction: &Transaction<'_>) -> Result<(), StateError> {
+pub fn finish(
+    host: &Host,
+    header: &Header,
+    record: &Record,
+    generation: Option<&Generation>,
+    transaction: &Transaction<'_>,
+) -> Result<(), StateError> {
     let state = host.state();
+    if let Some(generation) = generation {
+        state.keep_generation(generation)?;
+    }
     state.keep_record(record)?;
     for (index, step) in header.steps.iter().enumerate() {
         transaction.close(index, &step.path)?;
     }
-    state.sweep_objects(record)?;
-    host.files.remove(&state.journal_path())?;
-    Ok(())
+    state.sweep(record, host.settings.state.keep_generations)?;
+    // One that is there again after a power cut says that the end was decided, and is finished once more.
+    Ok(host.files.remove_unsynced(&state.journal_path())?)
 }
 
 fn line<T: Serialize>(value: &T, path: &str) -> Result<String, StateError> {
@@ -219,10 +273,12 @@ mod tests {
             transaction: "g1".into(),
             generation: 1,
             who: "test".into(),
+            reason: String::new(),
             request_id: String::new(),
             boot_id: "b".into(),
             restarts: false,
             steps: Vec::new(),
+            claims: Claims::default(),
         };
         serde_json::to_string(&header).unwrap() + "\n"
     }
@@ -236,6 +292,13 @@ mod tests {
     #[test]
     fn a_journal_without_marks_was_prepared_only() {
         assert_eq!(read(&header()).unwrap().last.phase, Phase::Prepared);
+    }
+
+    #[test]
+    fn the_committed_sample_of_format_1_can_be_read() {
+        let found = read(include_str!("samples/journal-1.jsonl")).unwrap();
+        assert_eq!((found.header.generation, found.header.steps.len(), found.last.phase), (1, 5, Phase::Closed));
+        assert_eq!(found.last.record.unwrap().owned.len(), found.last.generation.unwrap().applied.unwrap().hosts.len() + 3);
     }
 
     #[test]

@@ -4,10 +4,11 @@
 pub mod activate;
 pub mod journal;
 pub mod prove;
+mod quiet;
 pub mod recover;
 mod undo;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{sync::Notify, time::timeout};
 
@@ -17,17 +18,24 @@ use crate::{
         containerd::{Containerd, TaskName},
         files::Transaction,
         observe::Host,
-        state::Lock,
+        state::{Lock, StateError},
+        timer,
     },
     observed::{
         Observed, Process,
-        entry::Entry,
-        record::{Applied, Change, Ending, Hold, Loaded, Note, Parked, Proof, Record},
+        entry::{Content, Entry},
+        generation::{self, Generation},
+        record::{Applied, Change, Ending, Hold, Loaded, Note, Parked, Pending, Proof, Record, RestartNote},
     },
-    plan::{Plan, step::Step},
-    spec::problem::Problem,
+    plan::{Plan, explain, step::Step},
+    spec::{names::Digest, problem::Problem},
 };
 use journal::{Header, Journal, Phase};
+
+/// So many restarts are remembered; more in an hour are never allowed.
+const MOST_RESTARTS: usize = 64;
+/// The diff of a change is remembered up to this size.
+const MOST_DIFF_BYTES: usize = 256 << 10;
 
 /// How an apply ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,10 +68,28 @@ pub struct Order {
     pub who: String,
     /// The caller's id for this request.
     pub request_id: String,
+    /// Why, a phrase.
+    pub reason: String,
     /// What is in effect afterwards; `None` after a restore.
     pub applied: Option<Applied>,
+    /// Bytes that `applied` names, to be kept.
+    pub kept: Vec<Content>,
+    /// Inputs that a caller sent along, and the spec text they belong to; `None`: as before.
+    pub sent_along: Option<(BTreeMap<String, Digest>, Digest)>,
     /// The hold it leaves.
     pub hold: Option<Hold>,
+    /// The generation it goes back to; 0: the node as it was found.
+    pub restores: Option<u64>,
+    /// It is gone back from by itself unless somebody confirms it within this time.
+    pub confirm_within: Option<Duration>,
+}
+
+impl Order {
+    /// It goes back to something that was in effect before: that is neither put off nor refused.
+    #[must_use]
+    pub const fn is_undo(&self) -> bool {
+        self.restores.is_some()
+    }
 }
 
 /// Where the phases of an apply go, as a word and a sentence.
@@ -84,6 +110,7 @@ pub struct Apply<'a> {
 struct Run<'a> {
     apply: Apply<'a>,
     plan: &'a Plan,
+    order: &'a Order,
     client: Containerd,
     journal: Journal<'a>,
     effort: Effort,
@@ -91,25 +118,31 @@ struct Run<'a> {
     process: Option<Process>,
     tasks: BTreeMap<TaskName, u32>,
     notices: Vec<Problem>,
+    restarts: Vec<RestartNote>,
+    pending: Option<Pending>,
 }
 
 impl<'a> Apply<'a> {
     /// Carries a plan out. The record that comes back is on disk already.
-    pub async fn carry_out(self, plan: &'a Plan, observed: &'a Observed, order: &Order, progress: Progress<'_>) -> (Outcome, Record) {
+    pub async fn carry_out(self, plan: &'a Plan, observed: &'a Observed, order: &'a Order, progress: Progress<'_>) -> (Outcome, Record) {
         let record = observed.record.clone();
         if !plan.refusals.is_empty() {
             return (Outcome::Refused(plan.refusals.clone()), record);
         }
+        if let Err(problem) = self.keep(&order.kept) {
+            return (Outcome::Refused(vec![problem]), record);
+        }
         if plan.is_empty() {
             return self.adopt(plan, observed, order);
         }
-        if let Err(problem) = self.check_before(plan) {
-            return (Outcome::Refused(vec![problem]), record);
-        }
-        match self.begin(plan, observed, order).await {
+        match self.begin(plan, observed, order, progress).await {
             Err(problem) => (Outcome::Refused(vec![problem]), record),
-            Ok(run) => run.carry_to_its_end(observed, order, progress).await,
+            Ok(run) => run.carry_to_its_end(observed, progress).await,
         }
+    }
+
+    fn keep(self, contents: &[Content]) -> Result<(), Problem> {
+        contents.iter().try_for_each(|content| self.host.state().keep_object(content).map(drop)).map_err(|error| state_problem(&error))
     }
 
     /// Nothing to change on disk; what is remembered may change all the same.
@@ -139,7 +172,13 @@ impl<'a> Apply<'a> {
         record.config_logins = after.config_logins.clone();
         record.applied = order.applied.clone();
         record.hold = order.hold.clone();
+        if let Some((inputs, text_digest)) = &order.sent_along {
+            record.inline_inputs.clone_from(inputs);
+            record.inline_inputs_for = Some(*text_digest);
+        }
         record.parked = None;
+        record.pending = None;
+        record.place = Some(observed.containerd.place.clone());
         if let (Some(process), Some(settings)) = (observed.containerd.process.known(), &after.settings)
             && !plan.awaits_restart
         {
@@ -168,8 +207,12 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
-    async fn begin(self, plan: &'a Plan, observed: &Observed, order: &Order) -> Result<Run<'a>, Problem> {
-        let (client, ..) = self.host.containerd().await?;
+    async fn begin(self, plan: &'a Plan, observed: &Observed, order: &'a Order, progress: Progress<'_>) -> Result<Run<'a>, Problem> {
+        let client = self.host.client(&observed.containerd.place)?;
+        if plan.restart.is_some() && !order.is_undo() {
+            quiet::wait(self.host, &client, progress).await?;
+        }
+        self.check_before(plan)?;
         self.keep_originals(plan, observed)?;
         let generation = observed.record.generation + 1;
         let tasks = match &plan.restart {
@@ -181,6 +224,7 @@ impl<'a> Apply<'a> {
         Ok(Run {
             apply: self,
             plan,
+            order,
             client,
             journal,
             effort: Effort { generation, ..Effort::default() },
@@ -188,15 +232,15 @@ impl<'a> Apply<'a> {
             process: observed.containerd.process.known().cloned(),
             tasks,
             notices: Vec::new(),
+            restarts: Vec::new(),
+            pending: None,
         })
     }
 
     /// Files we replace for the first time are kept by digest before the first write.
     fn keep_originals(self, plan: &Plan, observed: &Observed) -> Result<(), Problem> {
         let state = self.host.state();
-        for content in &plan.after.kept {
-            state.keep_object(content).map_err(|error| state_problem(&error))?;
-        }
+        self.keep(&plan.after.kept)?;
         for (path, entry) in &plan.after.originals {
             if let (Entry::File(file), false) = (entry, observed.record.originals.contains_key(path)) {
                 let found = self.host.files.read(path).map_err(|error| file_problem(&error))?;
@@ -216,18 +260,18 @@ impl Run<'_> {
         Transaction { files: &self.apply.host.files, id: self.journal.transaction() }
     }
 
-    async fn carry_to_its_end(mut self, observed: &Observed, order: &Order, progress: Progress<'_>) -> (Outcome, Record) {
-        match self.forward(progress).await {
-            Ok(()) => self.close(observed, order, progress),
+    async fn carry_to_its_end(mut self, observed: &Observed, progress: Progress<'_>) -> (Outcome, Record) {
+        match self.forward(observed, progress).await {
+            Ok(()) => self.close(observed, progress),
             Err(problem) => {
                 progress(Phase::Undoing, &problem.message);
                 tracing::error!(generation = self.effort.generation, code = %problem.code, "{}; undoing", problem.message);
-                self.back(observed, order, problem).await
+                self.back(observed, problem).await
             }
         }
     }
 
-    async fn forward(&mut self, progress: Progress<'_>) -> Result<(), Problem> {
+    async fn forward(&mut self, observed: &Observed, progress: Progress<'_>) -> Result<(), Problem> {
         self.enter(Phase::Writing, progress, &format!("writing {} paths", self.plan.steps.len()))?;
         for (index, step) in self.plan.steps.iter().enumerate() {
             self.begun = index + 1;
@@ -245,6 +289,24 @@ impl Run<'_> {
             self.enter(Phase::Settling, progress, "watching whether it stays so")?;
             self.settle().await?;
         }
+        self.arm(observed.record.applied.clone()).await
+    }
+
+    /// What goes back by itself is held by systemd, not by this process: it may be dead by then.
+    async fn arm(&mut self, back_to: Option<Applied>) -> Result<(), Problem> {
+        let Some(within) = self.order.confirm_within else { return Ok(()) };
+        let generation = self.effort.generation;
+        timer::arm(&self.apply.host.settings, generation, within).await.map_err(|error| {
+            let remedy = "a generation that is to be confirmed needs systemd; apply without --confirm-within";
+            Problem::new("confirm.not-armed", format!("the timer that goes back cannot be set: {error}"), remedy)
+        })?;
+        self.pending = Some(Pending {
+            generation,
+            back_to,
+            boot_id: clock::boot_id(),
+            deadline_ms: clock::boot_millis() + within.as_millis() as u64,
+            deadline: clock::unix_seconds() + within.as_secs() as i64,
+        });
         Ok(())
     }
 
@@ -254,8 +316,13 @@ impl Run<'_> {
         self.journal.mark(phase).map_err(|error| state_problem(&error))
     }
 
-    async fn restart(&mut self) -> Result<(), Problem> {
+    fn note_restart(&mut self, reason: &str) {
         self.effort.restarts += 1;
+        self.restarts.push(RestartNote { time: clock::unix_seconds(), generation: self.effort.generation, reason: reason.to_owned() });
+    }
+
+    async fn restart(&mut self) -> Result<(), Problem> {
+        self.note_restart(self.plan.restart.as_ref().map_or("", |restart| restart.cause.sentence()));
         let old = self.process.as_ref().map(|process| process.pid);
         let activation = activate::restart(self.apply.host, &self.client, old).await?;
         self.effort.cri_gap_ms = self.effort.cri_gap_ms.max(activation.cri_gap_ms);
@@ -301,13 +368,12 @@ impl Run<'_> {
         self.prove().await
     }
 
-    fn close(self, observed: &Observed, order: &Order, progress: Progress<'_>) -> (Outcome, Record) {
-        let mut record = self.apply.remembered(self.plan, observed, order);
+    fn close(self, observed: &Observed, progress: Progress<'_>) -> (Outcome, Record) {
+        let mut record = self.apply.remembered(self.plan, observed, self.order);
         record.generation = self.effort.generation;
         if !record.owned.is_empty() {
             record.effective_generation = self.effort.generation;
         }
-        record.last_change = Some(self.change(order, Ending::Changed, &self.notices));
         record = with_loaded(record, self.plan, self.process.as_ref());
         if self.effort.restarts > 0 {
             record.owed_restart = None;
@@ -315,7 +381,8 @@ impl Run<'_> {
         if self.plan.wants_hosts_dir && !self.plan.awaits_restart {
             record = with_proof(record, self.process.as_ref(), None);
         }
-        if let Err(error) = self.journal.close(&record, &self.transaction()) {
+        record.pending.clone_from(&self.pending);
+        if let Err(error) = self.end(&mut record, Ending::Changed, &self.notices) {
             // The change is in effect and the journal says so; the next start finishes the rest.
             tracing::warn!("closing the journal: {error}");
         }
@@ -326,12 +393,13 @@ impl Run<'_> {
         (Outcome::Changed(self.effort), record)
     }
 
-    async fn back(mut self, observed: &Observed, order: &Order, cause: Problem) -> (Outcome, Record) {
+    async fn back(mut self, observed: &Observed, cause: Problem) -> (Outcome, Record) {
         let mut problems = vec![cause];
         let _ = self.journal.mark_undoing(self.effort.restarts > 0);
-        problems.extend(undo::steps(&self.transaction(), self.journal.header(), self.begun));
+        let undone = undo::steps(&self.transaction(), self.journal.header(), self.begun);
+        problems.extend(undone.problems);
         if self.effort.restarts > 0 {
-            self.effort.restarts += 1;
+            self.note_restart("the change was undone");
             let old = self.process.as_ref().map(|process| process.pid);
             match activate::restart(self.apply.host, &self.client, old).await {
                 Ok(activation) => {
@@ -341,29 +409,43 @@ impl Run<'_> {
                 Err(problem) => problems.push(undo::node_at_fault(&problem)),
             }
         }
-        let mut record = observed.record.clone();
+        let mut record = undo::with_edited(observed.record.clone(), &undone.edited, &self.journal.header().claims);
         record.generation = self.effort.generation;
-        if let (Some(applied), false) = (&order.applied, is_transient(&problems) || is_contested(&problems)) {
+        // What cost a restart is not tried again by itself, whatever the reason.
+        let may_be_retried = self.effort.restarts == 0 && (is_transient(&problems) || is_contested(&problems));
+        if let (Some(applied), false) = (&self.order.applied, may_be_retried) {
             let problems = problems.iter().map(Note::from).collect();
             record.parked = Some(Parked { digest: applied.digest, since: clock::unix_seconds(), problems });
         }
-        record.last_change = Some(self.change(order, Ending::RolledBack, &problems));
-        if let Err(error) = self.journal.close(&record, &self.transaction()) {
+        if let Err(error) = self.end(&mut record, Ending::RolledBack, &problems) {
             problems.push(state_problem(&error));
         }
         (Outcome::RolledBack(self.effort, problems), record)
     }
 
-    fn change(&self, order: &Order, ending: Ending, problems: &[Problem]) -> Change {
-        Change {
+    /// Puts the change into the record and among the past ones, and closes the journal.
+    fn end(&self, record: &mut Record, ending: Ending, problems: &[Problem]) -> Result<(), StateError> {
+        let change = Change {
             generation: self.effort.generation,
             time: clock::unix_seconds(),
-            who: order.who.clone(),
+            who: self.order.who.clone(),
             ending,
             restarts: self.effort.restarts,
             cri_gap_ms: self.effort.cri_gap_ms,
             problems: problems.iter().map(Note::from).collect(),
-        }
+        };
+        record.last_change = Some(change.clone());
+        record.restarts.extend(self.restarts.iter().cloned());
+        record.restarts.drain(..record.restarts.len().saturating_sub(MOST_RESTARTS));
+        let past = Generation {
+            version: generation::FORMAT,
+            change,
+            reason: self.order.reason.clone(),
+            restores: self.order.restores,
+            applied: self.order.applied.clone(),
+            diff: explain::diff_of(self.plan, MOST_DIFF_BYTES),
+        };
+        self.journal.close(record, &past, &self.transaction())
     }
 }
 
@@ -406,12 +488,13 @@ pub fn state_problem(error: &crate::host::state::StateError) -> Problem {
 const READ_BACK: &str = "apply.read-back";
 
 /// Somebody else wrote the same path at that moment: that says nothing of the spec either, and their write is an event of its own.
-fn is_contested(problems: &[Problem]) -> bool {
+#[must_use]
+pub fn is_contested(problems: &[Problem]) -> bool {
     problems.first().is_some_and(|problem| problem.code == READ_BACK)
 }
 
-/// containerd gave no answer: that says nothing of the spec, which is tried again later instead of being parked.
+/// containerd gave no answer, or had no quiet moment: that says nothing of the spec, which is tried again later instead of being parked.
 #[must_use]
 pub fn is_transient(problems: &[Problem]) -> bool {
-    problems.first().is_some_and(|problem| problem.code == prove::NOT_ASKED)
+    problems.first().is_some_and(|problem| problem.code == prove::NOT_ASKED || problem.code == quiet::BUSY)
 }

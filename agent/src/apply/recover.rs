@@ -6,12 +6,16 @@ use super::{
 };
 use crate::{
     host::{
+        clock,
         files::Transaction,
         live_read,
         observe::Host,
         state::{Lock, StateError},
     },
-    observed::record::Record,
+    observed::{
+        generation::{self, Generation},
+        record::{Change, Ending, Note, Record},
+    },
     spec::problem::Problem,
 };
 
@@ -62,19 +66,35 @@ fn end(host: &Host, found: &journal::Found, record: Record) -> Result<(Recovery,
     let transaction = Transaction { files: &host.files, id: &header.transaction };
     let generation = header.generation;
     if let (Phase::Closed, Some(record)) = (found.last.phase, &found.last.record) {
-        journal::finish(host, header, record, &transaction)?;
+        journal::finish(host, header, record, found.last.generation.as_deref(), &transaction)?;
         return Ok((Recovery::Finished { generation }, (**record).clone()));
     }
-    let problems = undo::steps(&transaction, header, header.steps.len());
+    let undo::Undone { problems, edited } = undo::steps(&transaction, header, header.steps.len());
     let was_restarted = match found.last.phase {
         Phase::Undoing => found.last.restarted,
         phase => header.restarts && phase >= Phase::Activating,
     };
     // Remembered before the journal goes: whoever is killed between the two still knows of it.
     let owed_restart = was_restarted.then(|| header.boot_id.clone()).or_else(|| record.owed_restart.clone());
-    let record = Record { generation, owed_restart, ..record };
-    journal::finish(host, header, &record, &transaction)?;
+    let past = interrupted(header, &problems);
+    let record =
+        Record { generation, owed_restart, last_change: Some(past.change.clone()), ..undo::with_edited(record, &edited, &header.claims) };
+    journal::finish(host, header, &record, Some(&past), &transaction)?;
     Ok((Recovery::Undone { generation, problems }, record))
+}
+
+fn interrupted(header: &journal::Header, problems: &[Problem]) -> Generation {
+    let cause = Problem::new("apply.interrupted", "mirrorlet or the node stopped in the middle of it; every step was undone", "");
+    let change = Change {
+        generation: header.generation,
+        time: clock::unix_seconds(),
+        who: header.who.clone(),
+        ending: Ending::RolledBack,
+        restarts: 0,
+        cri_gap_ms: 0,
+        problems: std::iter::once(&cause).chain(problems).map(Note::from).collect(),
+    };
+    Generation { version: generation::FORMAT, change, reason: header.reason.clone(), restores: None, applied: None, diff: String::new() }
 }
 
 /// Temporary names and nonce directories; no apply is open any more.
@@ -114,12 +134,14 @@ mod tests {
             transaction: "g1".into(),
             generation: 1,
             who: "test".into(),
+            reason: "a test".into(),
             request_id: String::new(),
             boot_id: "this boot".into(),
             restarts: true,
             steps: Vec::new(),
+            claims: journal::Claims::default(),
         };
-        let mark = Mark { phase: last, restarted: false, record: None };
+        let mark = Mark::entered(last);
         let text = format!("{}\n{}\n", serde_json::to_string(&header).unwrap(), serde_json::to_string(&mark).unwrap());
         host.state().lock().unwrap();
         host.files.put(&host.state().journal_path(), &text.into(), &Attributes::root(0o600)).unwrap();

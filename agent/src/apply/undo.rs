@@ -1,23 +1,65 @@
 //! Undo is data: the states in the journal, put back in reverse order.
 
-use super::{file_problem, journal::Header};
-use crate::{host::files::Transaction, spec::problem::Problem};
+use super::{
+    file_problem,
+    journal::{Claims, Header},
+};
+use crate::{
+    host::files::Transaction,
+    observed::{entry::Entry, record::Record},
+    spec::problem::Problem,
+};
+
+/// What undoing left behind.
+#[derive(Debug, Default)]
+pub struct Undone {
+    /// What could not be undone.
+    pub problems: Vec<Problem>,
+    /// Paths that somebody else changed in between.
+    pub edited: Vec<String>,
+}
 
 /// Undoes the first `begun` steps. What could not be undone comes back as problems; the others are undone all the same.
-pub fn steps(transaction: &Transaction<'_>, header: &Header, begun: usize) -> Vec<Problem> {
-    let mut problems = Vec::new();
+pub fn steps(transaction: &Transaction<'_>, header: &Header, begun: usize) -> Undone {
+    let mut undone = Undone::default();
     for (index, step) in header.steps.iter().enumerate().take(begun).rev() {
         match transaction.undo(index, &step.path, &step.before, &step.after) {
             Ok(true) => tracing::info!(path = %step.path, "put back {}", step.path),
-            Ok(false) => problems.push(Problem::new(
-                "undo.edited",
-                format!("{} was changed by somebody else during the apply and is left as they made it", step.path),
-                "look at it",
-            )),
-            Err(error) => problems.push(file_problem(&error)),
+            Ok(false) => {
+                undone.edited.push(step.path.clone());
+                undone.problems.push(Problem::new(
+                    "undo.edited",
+                    format!("{} was changed by somebody else during the apply and is left as they made it", step.path),
+                    "\"mirrorctl disable\" takes what is ours out of it and leaves their change",
+                ));
+            }
+            Err(error) => undone.problems.push(file_problem(&error)),
         }
     }
-    problems
+    undone
+}
+
+/// What is ours in a path that could not be undone stays known as ours, with what was there before: a later restore needs both.
+#[must_use]
+pub fn with_edited(mut record: Record, edited: &[String], claims: &Claims) -> Record {
+    let is_touched = |path: &&String| edited.iter().any(|edited| edited == *path || edited.starts_with(&format!("{path}/")));
+    let touched: Vec<&String> =
+        claims.owned.iter().filter(|(_, entry)| !is_empty_directory(entry)).map(|(path, _)| path).filter(is_touched).collect();
+    if touched.is_empty() {
+        return record;
+    }
+    for path in touched {
+        record.owned.insert(path.clone(), claims.owned[path].clone());
+        let originals = claims.originals.iter().filter(|(original, _)| *original == path || original.starts_with(&format!("{path}/")));
+        record.originals.extend(originals.map(|(path, entry)| (path.clone(), entry.clone())));
+    }
+    record.carried = claims.carried.clone();
+    record.config_logins.clone_from(&claims.config_logins);
+    record
+}
+
+fn is_empty_directory(entry: &Entry) -> bool {
+    matches!(entry, Entry::Directory { files, .. } if files.is_empty())
 }
 
 /// The old files do not bring the CRI back either.

@@ -41,8 +41,17 @@ enum Verb {
     Run,
     /// One round: make the node what the spec says, then end.
     Once,
-    /// Finish or undo an apply that was interrupted; needs no containerd.
+    /// Finish or undo an apply that was interrupted, and go back from a change that a boot left unconfirmed; needs no containerd.
     Recover,
+    /// Go back to an earlier generation; holds until "mirrorctl resume" or another spec.
+    Revert {
+        /// Its number, 0 for the node as it was found. Without it: the one before the present one.
+        #[arg(conflicts_with = "pending")]
+        generation: Option<u64>,
+        /// Only if this generation still waits for its confirmation and its time is over; what systemd's timer runs.
+        #[arg(long, value_name = "GENERATION")]
+        pending: Option<u64>,
+    },
     /// Give the node back as it was found; holds until "mirrorctl resume" or another spec.
     Disable,
 }
@@ -66,7 +75,8 @@ fn main() -> ExitCode {
 fn start(arguments: &Arguments) -> Result<u8, Problem> {
     let files = Files::open(&arguments.root).map_err(|error| Problem::new("root", error.to_string(), "name a directory"))?;
     let settings = settings(&files, arguments.config.as_deref())?;
-    let is_offline = arguments.root != Path::new("/");
+    // What runs before containerd and the bus asks neither.
+    let is_offline = arguments.root != Path::new("/") || matches!(arguments.verb, Verb::Recover);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Problem::new("runtime", error.to_string(), ""))?;
     runtime.block_on(carry_out(arguments.verb, Host::new(files, settings, is_offline)))
@@ -79,17 +89,29 @@ fn settings(files: &Files, given: Option<&str>) -> Result<Settings, Problem> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && given.is_none() => String::new(),
         Err(error) => return Err(Problem::new("settings", format!("{path} cannot be read: {error}"), "")),
     };
-    config::read(path, &text).map_err(|error| Problem::new("settings", error.to_string(), ""))
+    let settings = config::read(path, &text).map_err(|error| Problem::new("settings", error.to_string(), ""))?;
+    Ok(Settings { file: given.map(str::to_owned), ..settings })
 }
 
 async fn carry_out(verb: Verb, host: Host) -> Result<u8, Problem> {
     let settings = host.settings.clone();
-    let (mut reconciler, status) = Reconciler::start(host)?;
+    let (mut reconciler, status) = match verb {
+        Verb::Revert { pending: Some(number), .. } => match Reconciler::start_for_pending(host, number).await? {
+            Some(started) => started,
+            None => return Ok(exit::DONE),
+        },
+        _ => Reconciler::start(host)?,
+    };
     match verb {
         Verb::Run => run(reconciler, status, &settings).await.map(|()| exit::DONE),
         Verb::Once => Ok(told(&reconciler.once().await)),
-        Verb::Disable => Ok(told(&reconciler.disable().await?)),
-        Verb::Recover => Ok(exit::DONE),
+        Verb::Disable => Ok(gone_back(&reconciler.disable().await?)),
+        Verb::Revert { pending: Some(_), .. } => Ok(gone_back(&reconciler.revert_pending().await)),
+        Verb::Revert { generation, .. } => Ok(gone_back(&reconciler.revert_to(generation).await?)),
+        Verb::Recover => {
+            reconciler.revert_pending_of_another_boot().await;
+            Ok(exit::DONE)
+        }
     }
 }
 
@@ -108,6 +130,12 @@ async fn run(reconciler: Reconciler, status: watch::Receiver<Status>, settings: 
     let ((), served) = tokio::join!(reconciler.run(receiver, stop.asked()), api);
     notify::stopping();
     served.map_err(|error| failed(&error))
+}
+
+/// Going back succeeded, whatever is to be said of the spec that is still there.
+fn gone_back(status: &Status) -> u8 {
+    println!("{}", status.line());
+    exit::DONE
 }
 
 /// Prints where the node stands, and says it as an exit code.

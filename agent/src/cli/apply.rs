@@ -4,9 +4,7 @@ use super::{
     Done,
     arguments::{Apply, Global},
     client::Client,
-    connect, exit_of,
-    failure::Failure,
-    local,
+    connect, exit_of, local,
     output::Output,
     show,
 };
@@ -19,21 +17,23 @@ use crate::{
 };
 
 pub async fn run(global: &Global, apply: Apply, output: &mut Output) -> Done {
-    if apply.confirm_within.is_some() {
-        return Err(Failure::not_built("apply --confirm-within"));
-    }
     let complete = local::complete(&apply.file, apply.spec.cluster.as_deref(), &apply.spec.secrets_dir)?;
     let order = ApplyOrder {
         spec: Some(complete.into_source()),
         take_over: apply.spec.take_over,
         etag: apply.etag,
         request_id: apply.request_id,
+        confirm_within: apply.confirm_within,
         who: "mirrorctl apply".into(),
         ..ApplyOrder::default()
     };
     let client = connect(global).await?;
     let (outcome, _) = client.apply(order, |event| tell(event, output)).await?;
     output.answer(&outcome, |paint| show::outcome(&outcome, paint));
+    if let (Some(within), "changed") = (apply.confirm_within, outcome.kind.as_str()) {
+        let (number, within) = (outcome.generation, humantime::format_duration(within));
+        output.say(|_| format!("It is gone back from in {within} unless you say: mirrorctl confirm {number}\n"));
+    }
     match exit_of(&outcome) {
         exit::DONE if apply.wait => wait(&client, outcome.generation, output).await,
         code => Ok(code),
@@ -55,6 +55,7 @@ fn planned(plan: &PlanView) -> String {
 
 const fn word(phase: Phase) -> &'static str {
     match phase {
+        Phase::Waiting => "waiting",
         Phase::Prepared => "prepared",
         Phase::Writing => "writing",
         Phase::Activating => "activating",

@@ -129,6 +129,35 @@ pub enum Verb {
     Apply(Apply),
     /// End a hold, or take up again a spec that failed before
     Resume,
+    /// Keep a change that was applied with --confirm-within
+    Confirm {
+        /// Its number, as `apply` and `status` say it
+        generation: u64,
+    },
+    /// Go back to an earlier generation; holds until `resume` or another spec
+    ///
+    /// The spec file stays as it is; it is not applied again before it changes, or somebody resumes it.
+    Revert {
+        /// Its number, 0 for the node as it was found. Without it: the one before the present one
+        generation: Option<u64>,
+        /// Only if the node still has this etag
+        #[arg(long, default_value = "", hide_default_value = true)]
+        etag: String,
+        /// A name for this request: repeated with the same one, it has one effect
+        #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+        request_id: String,
+    },
+    /// Past changes, newest first
+    History {
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        most: u32,
+    },
+    /// One past change: who, when, why, its diff without secrets, how it ended
+    Show {
+        /// Its number
+        generation: u64,
+    },
     /// Give the node back as it was found, byte for byte; holds until `resume` or another spec
     Disable {
         /// Only show what would be done
@@ -209,7 +238,7 @@ pub struct Apply {
     /// A name for this request: repeated with the same one, it has one effect
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub request_id: String,
-    /// Go back unless confirmed within this time (not built yet)
+    /// Go back by itself unless `confirm` comes within this time, also when the daemon is dead or the node is booted anew
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub confirm_within: Option<Duration>,
 }

@@ -13,8 +13,8 @@ use crate::{
     diagnose::test_pull::{PullEvent, PullOrder},
     exit,
     plan::explain::PlanView,
-    reconcile::commands::{ApplyEvent, ApplyOrder, RestoreOrder, SpecSource},
-    status::{OutcomeView, Status},
+    reconcile::commands::{ApplyEvent, ApplyOrder, RestoreOrder, RevertOrder, SpecSource},
+    status::{GenerationView, OutcomeView, Status},
     wire::{self, failure::CallFailed, v1, v1::mirror_service_client::MirrorServiceClient, v1::pull_service_client::PullServiceClient},
 };
 
@@ -112,6 +112,59 @@ impl Client {
         let mut mirrors = self.mirrors();
         let answer = self.change(async { answered(mirrors.resume_spec(v1::ResumeSpecRequest::default()).await) }).await?;
         Ok(answer.into_inner().outcome.unwrap_or_default().into())
+    }
+
+    /// Keeps a generation that waits for it.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses.
+    pub async fn confirm(&self, generation: u64) -> Result<Status, Failure> {
+        let mut mirrors = self.mirrors();
+        let request = v1::ConfirmGenerationRequest { generation };
+        let answer = self.change(async { answered(mirrors.confirm_generation(request).await) }).await?;
+        Ok(answer.into_inner().status.unwrap_or_default().into())
+    }
+
+    /// Goes back to an earlier generation; without a number, to the one before the present one.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or refuses.
+    pub async fn revert(&self, order: RevertOrder) -> Result<OutcomeView, Failure> {
+        let mut mirrors = self.mirrors();
+        let RevertOrder { generation, etag, request_id, who: _ } = order;
+        let request = v1::RevertGenerationRequest { generation, etag, request_id };
+        let answer = self.change(async { answered(mirrors.revert_generation(request).await) }).await?;
+        Ok(answer.into_inner().outcome.unwrap_or_default().into())
+    }
+
+    /// Past changes, newest first, at most so many.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub async fn history(&self, most: usize) -> Result<Vec<GenerationView>, Failure> {
+        let mut mirrors = self.mirrors();
+        let mut past: Vec<GenerationView> = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let page_size = i32::try_from(most - past.len()).unwrap_or(i32::MAX);
+            let request = v1::ListGenerationsRequest { page_size, page_token };
+            let answer = self.question(mirrors.list_generations(request)).await?.into_inner();
+            past.extend(answer.generations.into_iter().map(GenerationView::from));
+            page_token = answer.next_page_token;
+            if page_token.is_empty() || past.len() >= most {
+                return Ok(past);
+            }
+        }
+    }
+
+    /// One past change.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or does not remember it.
+    pub async fn show(&self, generation: u64) -> Result<GenerationView, Failure> {
+        let mut mirrors = self.mirrors();
+        let answer = self.question(mirrors.get_generation(v1::GetGenerationRequest { generation })).await?;
+        Ok(answer.into_inner().generation.unwrap_or_default().into())
     }
 
     /// Gives the node back as it was found.

@@ -18,7 +18,14 @@ pub async fn run(client: &Client, dry_run: bool, output: &mut Output) -> Done {
         match timeout(PATIENCE, &mut restored).await {
             Ok(answer) => answer?,
             Err(_) => {
-                output.say(|_| "giving the node back as it was found; a restart of containerd is watched for a while\n".into());
+                output.say(|_| {
+                    if dry_run {
+                        "the daemon is busy; waiting for it\n"
+                    } else {
+                        "giving the node back as it was found; a restart of containerd is watched for a while\n"
+                    }
+                    .into()
+                });
                 restored.await?
             }
         }

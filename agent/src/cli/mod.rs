@@ -10,6 +10,7 @@ pub mod output;
 mod apply;
 mod completions;
 mod disable;
+mod history;
 mod local;
 mod paint;
 mod plan;
@@ -25,7 +26,7 @@ use std::ffi::OsString;
 
 use clap::Parser;
 
-use crate::{exit, status::OutcomeView};
+use crate::{exit, reconcile::commands::RevertOrder, status::OutcomeView};
 use arguments::{Cli, Global, Verb};
 use client::Client;
 use failure::Failure;
@@ -65,6 +66,13 @@ async fn dispatch(verb: Verb, global: &Global, output: &mut Output) -> Done {
         Verb::Plan { file, spec } => plan::run(global, file, spec, output).await,
         Verb::Apply(apply) => apply::run(global, apply, output).await,
         Verb::Resume => resume::run(&connect(global).await?, output).await,
+        Verb::Confirm { generation } => history::confirm(&connect(global).await?, generation, output).await,
+        Verb::Revert { generation, etag, request_id } => {
+            let order = RevertOrder { generation, etag, request_id, who: String::new() };
+            history::revert(&connect(global).await?, order, output).await
+        }
+        Verb::History { most } => history::list(&connect(global).await?, most as usize, output).await,
+        Verb::Show { generation } => history::show(&connect(global).await?, generation, output).await,
         Verb::Disable { dry_run } => disable::run(&connect(global).await?, dry_run, output).await,
         Verb::Pull(pull) => pull::run(global, pull, output).await,
         Verb::Completions { shell } => Ok(completions::run(shell, output)),

@@ -21,6 +21,13 @@ pub fn monotonic() -> Instant {
     Instant::now()
 }
 
+/// Milliseconds since boot, the time the machine was suspended included; the wall clock does not touch it.
+#[must_use]
+pub fn boot_millis() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    now.map_or(0, |now| u64::try_from(now.tv_sec()).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec()).unwrap_or(0) / 1_000_000)
+}
+
 /// The kernel's id of this boot.
 #[must_use]
 pub fn boot_id() -> String {

@@ -82,6 +82,14 @@ pub async fn systemctl(arguments: &[&str], deadline: Duration) -> Result<String,
     run("systemctl", arguments, deadline).await
 }
 
+/// systemd-run, which makes a unit that is gone once it is done.
+///
+/// # Errors
+/// When it cannot be run, fails, or does not end in time.
+pub async fn systemd_run(arguments: &[&str], deadline: Duration) -> Result<(), CommandError> {
+    run("systemd-run", arguments, deadline).await.map(drop)
+}
+
 /// The operator's restart command.
 ///
 /// # Errors

@@ -19,6 +19,11 @@ use crate::observed::{Process, version::Version};
 /// The namespace of everything that the CRI pulls and runs.
 pub const CRI_NAMESPACE: &str = "k8s.io";
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// Content that did not grow for so many seconds was given up by whoever fetched it; containerd lists it for up to a day (measured: a
+/// client that was killed leaves it there, on 1.6 as on 2.1).
+const ABANDONED: i64 = 30;
+/// A container without a task is being set up for at most so many seconds; later on it has ended.
+const YOUNG: i64 = 10;
 
 /// containerd did not answer as it should.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +158,41 @@ impl Containerd {
         let answer = call("Content.ListStatuses", ContentClient::new(self.channel()).list_statuses(request).await)?;
         let size = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
         Ok(answer.statuses.into_iter().map(|status| (status.r#ref, size(status.offset), size(status.total))).collect())
+    }
+
+    /// What containerd is in the middle of, in any namespace: content that grew in the last [`ABANDONED`] seconds, a task that is made and not started, a container
+    /// that was made less than [`YOUNG`] seconds before `now` and has no task yet (a sandbox that is being set up). `None`: nothing.
+    ///
+    /// # Errors
+    /// When containerd does not answer.
+    pub async fn busy_with(&self, now: i64) -> Result<Option<String>, ContainerdError> {
+        let namespaces = NamespacesClient::new(self.channel()).list(in_namespace(CRI_NAMESPACE, ListNamespacesRequest::default())).await;
+        for namespace in call("Namespaces.List", namespaces)?.namespaces {
+            let statuses = in_namespace(&namespace.name, ListStatusesRequest { filters: Vec::new() });
+            let ingests = call("Content.ListStatuses", ContentClient::new(self.channel()).list_statuses(statuses).await)?.statuses;
+            let grows = |at: &prost_types::Timestamp| now - at.seconds < ABANDONED;
+            let growing = ingests.iter().find(|ingest| ingest.updated_at.as_ref().is_some_and(grows));
+            if let Some(ingest) = growing {
+                return Ok(Some(format!("{} is being fetched, {} bytes so far", ingest.r#ref, ingest.offset)));
+            }
+            let request = in_namespace(&namespace.name, ListTasksRequest::default());
+            let tasks = call("Tasks.List", TasksClient::new(self.channel()).list(request).await)?.tasks;
+            // 1 is CREATED (containerd api/types/task/task.proto).
+            if let Some(task) = tasks.iter().find(|task| task.status == 1) {
+                return Ok(Some(format!("container {} is being started", task.id)));
+            }
+            let request = in_namespace(&namespace.name, ListContainersRequest { filters: Vec::new() });
+            let containers = call("Containers.List", ContainersClient::new(self.channel()).list(request).await)?.containers;
+            let has_task = |id: &str| tasks.iter().any(|task| task.id == id);
+            let is_young = |made: i64| (0..YOUNG).contains(&(now - made));
+            let made = containers
+                .iter()
+                .find(|container| container.created_at.as_ref().is_some_and(|made| is_young(made.seconds)) && !has_task(&container.id));
+            if let Some(container) = made {
+                return Ok(Some(format!("container {} is being made", container.id)));
+            }
+        }
+        Ok(None)
     }
 
     /// Names of images of the CRI, with the digest each points at.

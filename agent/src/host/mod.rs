@@ -15,5 +15,6 @@ pub mod registry;
 pub mod signals;
 pub mod socket;
 pub mod state;
+pub mod timer;
 pub mod units;
 pub mod watch;

@@ -70,12 +70,18 @@ impl Host {
     ///
     /// # Errors
     /// When settings and unit disagree, or the address is no path.
-    pub async fn containerd(&self) -> Result<(Containerd, Place, Fact<Unit>, u32), Problem> {
+    pub async fn containerd(&self, record: &Record) -> Result<(Containerd, Place, Fact<Unit>, u32), Problem> {
         let (unit, main_pid) = self.unit().await;
-        let place = self.place(unit.known())?;
-        let client = Containerd::at(&place.address)
-            .map_err(|error| Problem::new("containerd.address", error.to_string(), "mend [containerd] address"))?;
-        Ok((client, place, unit, main_pid))
+        let place = self.place(unit.known(), record.place.as_ref())?;
+        Ok((self.client(&place)?, place, unit, main_pid))
+    }
+
+    /// A client for the containerd at a place.
+    ///
+    /// # Errors
+    /// When its address is no path.
+    pub fn client(&self, place: &Place) -> Result<Containerd, Problem> {
+        Containerd::at(&place.address).map_err(|error| Problem::new("containerd.address", error.to_string(), "mend [containerd] address"))
     }
 
     async fn unit(&self) -> (Fact<Unit>, u32) {
@@ -88,8 +94,12 @@ impl Host {
         }
     }
 
-    /// Config file, binary and socket: from the unit; a setting that says otherwise is refused.
-    fn place(&self, unit: Option<&Unit>) -> Result<Place, Problem> {
+    /// Config file, binary and socket: from the unit; a setting that says otherwise is refused. A unit that cannot be asked, as before
+    /// the bus is up, is taken to say what it said the last time.
+    fn place(&self, unit: Option<&Unit>, last: Option<&Place>) -> Result<Place, Problem> {
+        if let (None, Some(last)) = (unit, last) {
+            return Ok(last.clone());
+        }
         let settings = &self.settings.containerd;
         let choose = |key: &str, setting: &Option<String>, said: Option<&str>, default: &str| match (setting, said) {
             (Some(setting), Some(said)) if setting != said => Err(Problem::new(
@@ -125,7 +135,7 @@ impl Host {
     /// # Errors
     /// When containerd's files cannot be looked at: then nothing may be planned.
     pub async fn observe(&self, record: Record) -> Result<Observed, Problem> {
-        let (client, place, unit, main_pid) = self.containerd().await?;
+        let (client, place, unit, main_pid) = self.containerd(&record).await?;
         let containerd = self.containerd_facts(&client, place, unit, main_pid).await;
         let version = containerd.version_to_be(false).cloned();
         let config = self.config(&containerd.place, version.as_ref()).await.map_err(unreadable)?;
@@ -139,6 +149,7 @@ impl Host {
             other_roots: self.other_roots(&registry, version.as_ref()).map_err(unreadable)?,
             originals: self.originals(&record),
             named_files: self.named_files(&record, &registry),
+            now: clock::unix_seconds(),
             can_change_owner: facts::can_change_owner(),
             hosts_dir: tree,
             restart: None,

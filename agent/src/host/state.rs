@@ -1,6 +1,6 @@
-//! The agent's own memory on disk: record, kept originals and stored inputs by digest, and the lock.
+//! The agent's own memory on disk: record, past generations, kept originals, specs and inputs by digest, and the lock.
 
-use std::{fs::File, os::fd::OwnedFd};
+use std::{collections::BTreeSet, fs::File, os::fd::OwnedFd};
 
 use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 
@@ -8,10 +8,14 @@ use super::files::{FileError, Files};
 use crate::{
     observed::{
         entry::{Attributes, Content},
+        generation::{self, Generation},
         record::{self, Record, RecordProblem},
     },
     spec::names::Digest,
 };
+
+/// Start of the names of past changes.
+const GENERATION: &str = "generation-";
 
 /// The state directory.
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +116,58 @@ impl<'a> State<'a> {
         Ok(self.files.put(&path, &text.into(), &Attributes::root(0o600))?)
     }
 
+    /// Writes one past change down. Durable with the record that is written next: the two are in one directory, which is synced then.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_generation(&self, generation: &Generation) -> Result<(), StateError> {
+        let path = self.generation_path(generation.change.generation);
+        let text = serde_json::to_string(generation).map_err(|source| StateError::Record { path: path.clone(), source: source.into() })?;
+        Ok(self.files.put_unsynced(&path, &text.into(), &Attributes::root(0o600))?)
+    }
+
+    /// Numbers of the changes that are remembered, oldest first.
+    #[must_use]
+    pub fn generations(&self) -> Vec<u64> {
+        let names = self.files.names(self.dir).unwrap_or_default();
+        let number = |name: &String| name.strip_prefix(GENERATION)?.strip_suffix(".json")?.parse().ok();
+        let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// One past change; `None` when it is not remembered.
+    ///
+    /// # Errors
+    /// When it is there and cannot be used; a sentence.
+    pub fn generation(&self, number: u64) -> Result<Option<Generation>, String> {
+        let path = self.generation_path(number);
+        let found = self.files.read(&path).map_err(|error| error.to_string())?;
+        let Some(found) = found else { return Ok(None) };
+        generation::read(found.content.text().unwrap_or_default()).map(Some).map_err(|reason| format!("{path}: {reason}"))
+    }
+
+    /// Forgets all but the newest changes, and the bytes that nothing names any more.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn sweep(&self, record: &Record, keep_generations: usize) -> Result<(), StateError> {
+        let numbers = self.generations();
+        let (old, kept) = numbers.split_at(numbers.len().saturating_sub(keep_generations));
+        for number in old {
+            self.files.remove_unsynced(&self.generation_path(*number))?;
+        }
+        let past: Vec<Generation> = kept.iter().filter_map(|number| self.generation(*number).ok().flatten()).collect();
+        if past.len() == kept.len() {
+            self.sweep_objects(record, &past)?;
+        }
+        Ok(())
+    }
+
+    fn generation_path(&self, number: u64) -> String {
+        self.path(&format!("{GENERATION}{number}.json"))
+    }
+
     /// Keeps bytes under their digest.
     ///
     /// # Errors
@@ -131,16 +187,16 @@ impl<'a> State<'a> {
         self.files.read(&self.object_path(digest)).ok().flatten().filter(|found| found.state.digest == *digest).map(|found| found.content)
     }
 
-    /// Lets go of objects that the record does not name any more.
-    ///
-    /// # Errors
-    /// When the directory cannot be changed.
-    pub fn sweep_objects(&self, record: &Record) -> Result<(), StateError> {
-        let named: Vec<String> =
-            record.originals.values().filter_map(|entry| entry.digest()).chain(record.inline_inputs.values()).map(object_name).collect();
+    /// Lets go of objects that neither the record nor a past change names.
+    fn sweep_objects(&self, record: &Record, past: &[Generation]) -> Result<(), StateError> {
+        let specs = past.iter().filter_map(|generation| generation.applied.as_ref()).chain(&record.applied);
+        let specs = specs.chain(record.pending.iter().filter_map(|pending| pending.back_to.as_ref()));
+        let originals = record.originals.values().filter_map(|entry| entry.digest());
+        let named = originals.chain(record.inline_inputs.values()).chain(specs.flat_map(|applied| applied.objects()));
+        let named: BTreeSet<String> = named.map(object_name).collect();
         for name in self.files.names(&self.path("objects")).unwrap_or_default() {
             if !named.contains(&name) {
-                self.files.remove(&self.path(&format!("objects/{name}")))?;
+                self.files.remove_unsynced(&self.path(&format!("objects/{name}")))?;
             }
         }
         Ok(())

@@ -84,13 +84,17 @@ impl Watch {
         self.watcher.is_some() && self.is_complete
     }
 
-    /// Watches for this from now on, and for nothing else.
-    pub fn set(&mut self, spec: Interest, node: Interest) {
+    /// Watches for this from now on, and for nothing else. Returns whether that is another interest than before: what was read before this
+    /// call may have changed unseen.
+    pub fn set(&mut self, spec: Interest, node: Interest) -> bool {
         let wanted: BTreeMap<PathBuf, u64> =
             spec.to_watch().chain(node.to_watch()).filter_map(|path| Some((path.clone(), inode(&path)?))).collect();
         let interests = Interests { spec, node, gone: BTreeSet::new() };
         let before = std::mem::replace(&mut *self.interests.lock().unwrap_or_else(PoisonError::into_inner), interests);
-        let Some(watcher) = &mut self.watcher else { return };
+        let interests = self.interests.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_another = (&before.spec, &before.node) != (&interests.spec, &interests.node) || wanted != self.watched;
+        drop(interests);
+        let Some(watcher) = &mut self.watcher else { return false };
         for path in &before.gone {
             if self.watched.remove(path).is_some() {
                 let _ = watcher.unwatch(path);
@@ -111,6 +115,7 @@ impl Watch {
         }
         self.is_complete = watched.len() == count;
         self.watched = watched;
+        is_another
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod effective;
 pub mod entry;
+pub mod generation;
 pub mod record;
 pub mod version;
 
@@ -116,7 +117,7 @@ fn is_named(key: &str, long: &str, short: char) -> bool {
 }
 
 /// Which files, binary and socket are containerd's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Place {
     /// Its config file.
     pub config: String,
@@ -237,6 +238,8 @@ pub struct Observed {
     pub live_read: Fact<bool>,
     /// Files that carried settings name, and whether containerd could use them.
     pub named_files: BTreeMap<String, Fact<()>>,
+    /// When this was read, in seconds of Unix time.
+    pub now: i64,
     /// This process may give files to other owners.
     pub can_change_owner: bool,
     /// Looked up only when a plan restarts containerd.

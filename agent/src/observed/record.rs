@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Asks, Process, entry::Entry};
+use super::{Asks, Place, Process, entry::Entry};
 use crate::spec::{names::Digest, problem::Problem};
 
 /// The format written by this release.
@@ -42,6 +42,12 @@ pub struct Record {
     pub proof: Option<Proof>,
     /// The last change that took a generation.
     pub last_change: Option<Change>,
+    /// The generation that waits for its confirmation.
+    pub pending: Option<Pending>,
+    /// The last restarts of containerd, undos included, oldest first.
+    pub restarts: Vec<RestartNote>,
+    /// Where containerd's files, binary and socket were seen last.
+    pub place: Option<Place>,
     /// An undone apply had restarted containerd in this boot, and it was not restarted with the old files yet: the boot's id.
     pub owed_restart: Option<String>,
     /// Inputs that a caller sent along, by the name the spec gives them; content is kept by digest.
@@ -88,6 +94,19 @@ pub struct Applied {
     /// Where each of its registries is looked for.
     #[serde(default)]
     pub hosts: Vec<Mirrored>,
+    /// Its files by name, in order; content is kept by digest.
+    #[serde(default)]
+    pub texts: Vec<(String, Digest)>,
+    /// What it names, by the name it gives; content is kept by digest.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Digest>,
+}
+
+impl Applied {
+    /// Digests of everything that is kept of it.
+    pub fn objects(&self) -> impl Iterator<Item = &Digest> {
+        self.texts.iter().map(|(_, digest)| digest).chain(self.inputs.values())
+    }
 }
 
 /// One registry of the spec that is in effect.
@@ -123,6 +142,34 @@ pub struct Hold {
     pub since: i64,
     /// Digest of the spec text that is held; `None`: there was no spec.
     pub text_digest: Option<Digest>,
+}
+
+/// A generation that is gone back from unless somebody confirms it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pending {
+    /// Its number.
+    pub generation: u64,
+    /// What was in effect before; `None`: the node as it was found.
+    pub back_to: Option<Applied>,
+    /// The boot the deadline belongs to. In another one it is over.
+    pub boot_id: String,
+    /// Milliseconds since boot, suspended time included.
+    pub deadline_ms: u64,
+    /// The same for people, in seconds of Unix time when it was set.
+    pub deadline: i64,
+}
+
+/// One restart of containerd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestartNote {
+    /// When, in seconds of Unix time.
+    pub time: i64,
+    /// The generation it was done for.
+    pub generation: u64,
+    /// Why, a sentence.
+    pub reason: String,
 }
 
 /// A spec that failed, and how.
@@ -258,6 +305,14 @@ pub fn write(record: &Record) -> Result<String, RecordProblem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_committed_sample_of_format_1_can_be_read() {
+        let record = read(include_str!("samples/record-1.json")).unwrap();
+        let hosts: Vec<String> = record.applied.clone().unwrap().hosts.into_iter().map(|mirrored| mirrored.host).collect();
+        assert_eq!((record.effective_generation, hosts), (record.generation, vec!["docker.io".to_owned(), "gcr.io".to_owned()]));
+        assert_eq!(read(&write(&record).unwrap()).unwrap(), record);
+    }
 
     #[test]
     fn a_record_of_a_newer_release_is_refused_with_a_sentence() {

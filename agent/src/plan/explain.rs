@@ -76,9 +76,10 @@ fn mask_value(value: &mut toml_edit::Value, known: &BTreeSet<String>) {
         toml_edit::Value::InlineTable(table) => mask_table(table, true, known),
         value => {
             let is_known = known.is_empty() || value.as_str().is_some_and(|text| known.contains(text));
-            let decor = value.decor().clone();
+            // What stands behind a secret may be an older one.
+            let prefix = value.decor().prefix().cloned().unwrap_or_default();
             *value = if is_known { MASK } else { NEW_MASK }.into();
-            *value.decor_mut() = decor;
+            value.decor_mut().set_prefix(prefix);
         }
     }
 }
@@ -107,8 +108,18 @@ const NAMES: [&str; 3] = ["pullCredentialConfigPath:", "pullCredentialSecretRef:
 
 /// What a parser does not see: a password in a comment, a login in a URL.
 fn mask_comments_and_urls(text: &str) -> String {
-    let comment = |line: &str| line.trim_start().starts_with('#') && is_secret_key(line) && line.contains(['=', ':']);
-    text.split_inclusive('\n').map(|line| if comment(line) { format!("# {MASK}\n") } else { mask_logins(line) }).collect()
+    let is_secret = |comment: &str| is_secret_key(comment) && comment.contains(['=', ':']);
+    let shown = |line: &str| match line.split_once('#') {
+        Some((before, comment)) if is_secret(comment) => format!("{}# {MASK}\n", mask_logins(before)),
+        _ => mask_logins(line),
+    };
+    text.split_inclusive('\n').map(shown).collect()
+}
+
+/// A URL as it may be shown.
+#[must_use]
+pub fn without_login(url: &str) -> String {
+    mask_logins(url)
 }
 
 /// `https://user:password@host` without user and password.
@@ -133,7 +144,7 @@ fn mask_logins(line: &str) -> String {
 /// For texts that are not TOML, a spec among them: whole lines that look like secrets.
 fn mask_lines(text: &str) -> String {
     let looks_secret = |line: &str| is_secret_key(&NAMES.iter().fold(line.to_owned(), |line, name| line.replace(name, "")));
-    text.lines().map(|line| if looks_secret(line) { format!("{MASK}\n") } else { format!("{line}\n") }).collect()
+    text.lines().map(|line| if looks_secret(line) { format!("{MASK}\n") } else { format!("{}\n", mask_logins(line)) }).collect()
 }
 
 /// The unified diff of a step.
@@ -147,6 +158,21 @@ pub fn diff(step: &Step) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// The unified diff of all steps, cut after so many bytes.
+#[must_use]
+pub fn diff_of(plan: &Plan, most: usize) -> String {
+    let mut text = String::new();
+    for step in &plan.steps {
+        let next = diff(step);
+        if text.len() + next.len() > most {
+            let _ = writeln!(text, "(the rest is left out: {} steps in all)", plan.steps.len());
+            break;
+        }
+        text.push_str(&next);
+    }
+    text
 }
 
 fn file_diff(path: &str, before: Option<&Content>, entry: &Entry, after: Option<&NewFile>) -> String {
@@ -337,6 +363,14 @@ mod tests {
         let known = secrets_of(&before);
         let text = mask(&after, &known);
         assert!(text.contains(NEW_MASK) && text.contains(MASK) && !text.contains("other"), "{text}");
+    }
+
+    #[test]
+    fn what_stands_behind_a_value_hides_nothing() {
+        let shown = masked(&"password = \"x\" # was hunter2\nusername = \"u\" # password: p4ss\n".into());
+        assert!(!shown.contains("hunter2") && !shown.contains("p4ss") && shown.contains("\"u\""), "{shown}");
+        let spec = masked(&"registryMirrors:\n  - endpoint: https://bob:pw@m\n".into());
+        assert!(!spec.contains("bob:pw") && spec.contains("@m"), "{spec}");
     }
 
     #[test]

@@ -45,6 +45,10 @@ pub struct Policy {
     pub can_restart: bool,
     /// That somebody is systemd.
     pub by_systemd: bool,
+    /// So many restarts are allowed in an hour.
+    pub max_per_hour: usize,
+    /// It goes back to something that was in effect: its restart is not refused.
+    pub is_undo: bool,
 }
 
 /// What the record says once the plan is carried out.
@@ -261,7 +265,9 @@ fn finish(
         Some(mut restart) => {
             let waking = notices.iter().filter(|notice| notice.code == "restart.wakes-up");
             restart.also_effective.extend(waking.map(|notice| notice.message.clone()));
-            plan.refusals = restart::refusals(observed, policy.by_systemd);
+            if !policy.is_undo {
+                plan.refusals = restart::refusals(observed, policy.by_systemd, policy.max_per_hour);
+            }
             plan.restart = Some(restart);
         }
         None => {}

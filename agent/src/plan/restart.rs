@@ -2,9 +2,12 @@
 //! registry settings in effect differ from those the running process was started with.
 
 use crate::{
-    observed::{Fact, Observed},
+    observed::{Fact, Observed, record::RestartNote},
     spec::{names::Digest, problem::Problem},
 };
+
+/// In seconds.
+const HOUR: i64 = 60 * 60;
 
 /// Why containerd is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +97,8 @@ fn also_effective(observed: &Observed, started_ms: i64) -> Vec<String> {
 
 /// Why a restart may not be done now. An undo is never refused.
 #[must_use]
-pub fn refusals(observed: &Observed, by_systemd: bool) -> Vec<Problem> {
-    let mut problems = Vec::new();
+pub fn refusals(observed: &Observed, by_systemd: bool, max_per_hour: usize) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = budget_refusal(observed, max_per_hour).into_iter().collect();
     match &observed.containerd.unit {
         _ if !by_systemd => {}
         Fact::Known(unit) => problems.extend(unit_refusal(unit)),
@@ -113,6 +116,18 @@ pub fn refusals(observed: &Observed, by_systemd: bool) -> Vec<Problem> {
         ));
     }
     problems
+}
+
+fn budget_refusal(observed: &Observed, max_per_hour: usize) -> Option<Problem> {
+    let restarts = &observed.record.restarts;
+    let recent: Vec<&RestartNote> = restarts.iter().filter(|restart| (0..HOUR).contains(&(observed.now - restart.time))).collect();
+    let oldest = recent.get(recent.len().checked_sub(max_per_hour)?)?;
+    let minutes = (HOUR - (observed.now - oldest.time)) / 60 + 1;
+    Some(Problem::new(
+        "restart.budget",
+        format!("containerd was restarted {} times within an hour, for generation {} last", recent.len(), recent.last()?.generation),
+        format!("find out why (mirrorctl history); the next restart is allowed in {minutes} min, or raise [restart] max_per_hour"),
+    ))
 }
 
 fn unit_refusal(unit: &crate::observed::Unit) -> Option<Problem> {

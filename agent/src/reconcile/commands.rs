@@ -1,10 +1,15 @@
 //! What callers ask of the one task that may change the node. A caller that hangs up stops nothing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{apply::journal::Phase, plan::explain::PlanView, spec::problem::Problem, status::OutcomeView};
+use crate::{
+    apply::journal::Phase,
+    plan::explain::PlanView,
+    spec::problem::Problem,
+    status::{GenerationView, OutcomeView, Status},
+};
 
 /// A spec that comes from a caller, with the content of what it names.
 #[derive(Clone, Default)]
@@ -38,6 +43,8 @@ pub struct ApplyOrder {
     pub body: String,
     /// Nothing is changed.
     pub validate_only: bool,
+    /// Gone back from by itself unless it is confirmed within this time.
+    pub confirm_within: Option<Duration>,
     /// Who asks, for record and log.
     pub who: String,
 }
@@ -51,6 +58,19 @@ pub struct RestoreOrder {
     pub request_id: String,
     /// Nothing is changed.
     pub validate_only: bool,
+    /// Who asks.
+    pub who: String,
+}
+
+/// Going back to an earlier generation.
+#[derive(Debug, Clone, Default)]
+pub struct RevertOrder {
+    /// Its number; `None`: the one that was in effect before the present one.
+    pub generation: Option<u64>,
+    /// What the caller believes to be so; empty: not checked.
+    pub etag: String,
+    /// Same id: same answer and one effect; empty: none.
+    pub request_id: String,
     /// Who asks.
     pub who: String,
 }
@@ -140,6 +160,34 @@ pub enum Command {
         request_id: String,
         /// Where the answer goes.
         reply: oneshot::Sender<Ended>,
+    },
+    /// Go back to an earlier generation.
+    Revert {
+        /// The order.
+        order: Box<RevertOrder>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Ended>,
+    },
+    /// Keep a generation that waits for it.
+    Confirm {
+        /// Its number.
+        generation: u64,
+        /// Who asks.
+        who: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Status, CommandError>>,
+    },
+    /// Past changes, newest first, without their diffs.
+    History {
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Vec<GenerationView>, CommandError>>,
+    },
+    /// One past change.
+    Show {
+        /// Its number.
+        generation: u64,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<GenerationView, CommandError>>,
     },
     /// Give the node back as it was found.
     Restore {

@@ -18,6 +18,8 @@ pub enum Cause {
     Event,
     /// An operator asked for it: holds and parked specs do not count.
     Operator,
+    /// The spec on the node is held, or waits for a confirmation: what is in effect is looked after.
+    Kept,
 }
 
 /// What is known when it is decided.
@@ -63,6 +65,9 @@ const MOST_REPAIRS: usize = 8;
 #[must_use]
 pub fn decide(situation: &Situation<'_>) -> Decision {
     let Situation { cause, desired, plan, record, .. } = *situation;
+    if cause == Cause::Kept {
+        return look_after(situation);
+    }
     let asked = cause == Cause::Operator;
     if !asked && record.hold.as_ref().is_some_and(|hold| hold.text_digest == Some(desired.text_digest)) {
         return Decision::Stay(Condition::Held);
@@ -76,11 +81,29 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if !asked && situation.now < situation.not_before && !plan.is_empty() {
         return Decision::Stay(Condition::ContainerdSick);
     }
+    let is_contested = situation.repairs >= MOST_REPAIRS;
+    if !asked && is_contested && !plan.is_empty() {
+        return Decision::Stay(Condition::Drifted);
+    }
     let is_new = record.applied.as_ref().is_none_or(|applied| applied.digest != desired.digest) || record.hold.is_some();
     match (plan.is_empty(), is_new) {
         (true, false) => Decision::Stay(when_in_place(situation)),
         (_, true) => Decision::Apply(if asked { "operator" } else { "spec" }),
         (false, false) => repair(situation, asked),
+    }
+}
+
+/// What is in effect is not what the spec on the node says, and is to stay so.
+fn look_after(situation: &Situation<'_>) -> Decision {
+    let stays = if situation.record.pending.is_some() { Condition::PendingConfirm } else { Condition::Held };
+    match (situation.plan.is_empty(), when_in_place(situation)) {
+        // While a generation is pending, its number is the one that is confirmed: no other is taken.
+        _ if situation.record.pending.is_some() => Decision::Stay(stays),
+        _ if !situation.plan.refusals.is_empty() => Decision::Stay(Condition::Refused),
+        (true, Condition::InEffect | Condition::SwitchedOff) => Decision::Stay(stays),
+        (true, condition) => Decision::Stay(condition),
+        (false, _) if situation.repairs >= MOST_REPAIRS => Decision::Stay(Condition::Drifted),
+        (false, _) => repair(situation, false),
     }
 }
 
@@ -90,8 +113,7 @@ fn repair(situation: &Situation<'_>, asked: bool) -> Decision {
         change.who == "drift" && change.ending == Ending::Changed && change.restarts > 0 && situation.now - change.time < REPAIR_PAUSE
     });
     let would_restart_again = was_just_repaired && situation.plan.restart.is_some();
-    let is_fought = situation.repairs >= MOST_REPAIRS;
-    if !asked && (situation.drift == DriftPolicy::Report || would_restart_again || is_fought) {
+    if !asked && (situation.drift == DriftPolicy::Report || would_restart_again) {
         return Decision::Stay(Condition::Drifted);
     }
     Decision::Apply("drift")
@@ -114,7 +136,7 @@ pub fn when_in_place(situation: &Situation<'_>) -> Condition {
 mod tests {
     use super::*;
     use crate::{
-        observed::record::{Applied, Change, Hold, HoldCause, Parked},
+        observed::record::{Applied, Change, Hold, HoldCause, Parked, Pending},
         plan::{
             restart::{Cause as RestartCause, Restart},
             step,
@@ -129,7 +151,13 @@ mod tests {
     fn applied() -> Record {
         let desired = desired();
         Record {
-            applied: Some(Applied { digest: desired.digest, text_digest: desired.text_digest, hosts: Vec::new() }),
+            applied: Some(Applied {
+                digest: desired.digest,
+                text_digest: desired.text_digest,
+                hosts: Vec::new(),
+                texts: Vec::new(),
+                inputs: Default::default(),
+            }),
             ..Record::default()
         }
     }
@@ -171,6 +199,19 @@ mod tests {
         assert_eq!(answer(&other, &steps(), Cause::Event, DriftPolicy::Repair), Decision::Apply("spec"));
         let none = Record { hold: hold(None), ..Record::default() };
         assert_eq!(answer(&none, &steps(), Cause::Event, DriftPolicy::Repair), Decision::Apply("spec"));
+    }
+
+    #[test]
+    fn what_is_held_or_pending_is_looked_after() {
+        let held = Record { hold: Some(Hold { cause: HoldCause::Revert, since: 0, text_digest: None }), ..applied() };
+        assert_eq!(answer(&held, &Plan::default(), Cause::Kept, DriftPolicy::Repair), Decision::Stay(Condition::Held));
+        assert_eq!(answer(&held, &steps(), Cause::Kept, DriftPolicy::Repair), Decision::Apply("drift"));
+        assert_eq!(answer(&held, &steps(), Cause::Kept, DriftPolicy::Report), Decision::Stay(Condition::Drifted));
+        let pending = Pending { generation: 1, back_to: None, boot_id: String::new(), deadline_ms: 0, deadline: 0 };
+        let pending = Record { pending: Some(pending), ..applied() };
+        for plan in [Plan::default(), steps()] {
+            assert_eq!(answer(&pending, &plan, Cause::Kept, DriftPolicy::Repair), Decision::Stay(Condition::PendingConfirm));
+        }
     }
 
     #[test]

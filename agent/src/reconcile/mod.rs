@@ -1,6 +1,7 @@
 //! The loop that makes the node what the spec says. One task owns the node; everybody else sends it commands and reads its status.
 
 pub mod commands;
+mod history;
 pub mod machine;
 mod orders;
 mod probes;
@@ -21,7 +22,7 @@ use tokio::{
 
 use crate::{
     apply::{
-        Apply, Effort, Order, Outcome, activate, is_transient,
+        Apply, Effort, Order, Outcome, activate, is_contested, is_transient,
         journal::Phase,
         recover::{self, Recovery},
     },
@@ -29,18 +30,18 @@ use crate::{
     host::{
         clock, notify,
         observe::Host,
-        state::Lock,
+        state::{Lock, StateError},
         watch::{Changes, Watch},
     },
     observed::{
         Observed,
-        record::{Applied, Mirrored, Proof, Record},
+        record::{Proof, Record, RestartNote},
     },
     plan::{self, Plan, Policy},
-    spec::{Fallback, InputName, desired::Desired, problem::Problem},
-    status::{Condition, EndpointStatus, Status},
+    spec::{InputName, problem::Problem},
+    status::{Condition, EndpointStatus, OutcomeView, Status},
 };
-use commands::{Command, RestoreOrder};
+use commands::{Command, RestoreOrder, RevertOrder};
 use machine::{Cause, Decision, Situation};
 use wish::{Wanted, Wish};
 
@@ -48,8 +49,14 @@ use wish::{Wanted, Wish};
 const QUIET: Duration = Duration::from_millis(80);
 /// A spec that changes all the time is taken up after this time all the same.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// A spec whose inputs are others each time it is read is taken as it is.
+const MOST_READS: usize = 4;
 /// So many repairs are remembered.
 const MOST_NOTED_REPAIRS: usize = 32;
+/// Somebody else's apply is over after this time.
+const LONGEST_LOCKED: Duration = Duration::from_secs(150);
+/// It is looked at this often whether the lock is free.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// The one timer.
 const TICK: Duration = Duration::from_secs(30);
 /// The node is looked at every so many ticks; at each one while the watch is not complete.
@@ -76,15 +83,17 @@ pub struct Reconciler {
 struct Retry {
     failures: u32,
     not_before: i64,
+    problems: Vec<Problem>,
 }
 
 impl Retry {
     /// Notes how an apply ended: 30 s after the first silence, then twice as long each time, at most 10 minutes.
     fn note(&mut self, outcome: &Outcome, now: i64) {
         match outcome {
-            Outcome::RolledBack(_, problems) if is_transient(problems) => {
+            Outcome::RolledBack(Effort { restarts: 0, .. }, problems) | Outcome::Refused(problems) if is_transient(problems) => {
                 self.not_before = now + (30_i64 << self.failures.min(5)).min(600);
                 self.failures += 1;
+                self.problems.clone_from(problems);
             }
             _ => *self = Self::default(),
         }
@@ -104,10 +113,11 @@ struct Look {
 
 /// What the settings say about plans, and what the caller allows on top.
 #[must_use]
-pub fn policy(settings: &Settings, take_over: &[String], can_restart: bool) -> Policy {
+pub fn policy(settings: &Settings, take_over: &[String], can_restart: bool, is_undo: bool) -> Policy {
     let take_over: BTreeSet<String> = settings.policy.take_over.iter().chain(take_over).cloned().collect();
     let by_systemd = settings.restart.driver == RestartDriver::Systemd;
-    Policy { hosts_dir: settings.containerd.hosts_dir.clone(), take_over, can_restart, by_systemd }
+    let max_per_hour = settings.restart.max_per_hour;
+    Policy { hosts_dir: settings.containerd.hosts_dir.clone(), take_over, can_restart, by_systemd, max_per_hour, is_undo }
 }
 
 impl Reconciler {
@@ -117,6 +127,10 @@ impl Reconciler {
     /// When another process has it, or its state cannot be used.
     pub fn start(host: Host) -> Result<(Self, watch::Receiver<Status>), Problem> {
         let lock = host.state().lock().map_err(|error| Problem::new("state.locked", error.to_string(), ""))?;
+        Self::with_lock(host, lock)
+    }
+
+    fn with_lock(host: Host, lock: Lock) -> Result<(Self, watch::Receiver<Status>), Problem> {
         let (recovery, record) = recover::recover(&host, &lock)?;
         let changes = Arc::new(Changes::default());
         let (status, receiver) = watch::channel(Status::default());
@@ -138,25 +152,39 @@ impl Reconciler {
         Ok((reconciler, receiver))
     }
 
-    /// A containerd that was restarted with files that are gone now is restarted again.
+    /// A containerd that was restarted with files that are gone now is restarted again, unless it was in the meantime.
     async fn pay_owed_restart(&mut self) {
         let Some(boot) = self.record.owed_restart.clone() else { return };
-        if boot == clock::boot_id() {
-            if !self.host.can_restart() {
-                return;
-            }
-            let restarted = match self.host.containerd().await {
-                Ok((client, ..)) => activate::restart(&self.host, &client, None).await.map(drop),
+        let Ok(observed) = self.host.observe(self.record.clone()).await else { return };
+        let containerd = &observed.containerd;
+        let is_owed = boot == clock::boot_id()
+            && containerd.process.known().is_some()
+            && containerd.started_ms <= observed.config.changed_ms()
+            && self.host.can_restart();
+        if is_owed {
+            let restarted = match self.host.client(&containerd.place) {
+                Ok(client) => activate::restart(&self.host, &client, None).await.map(drop),
                 Err(problem) => Err(problem),
             };
             if let Err(problem) = restarted {
+                // Once more with the next tick.
                 tracing::error!("{problem}");
                 return;
             }
+            let generation = self.record.generation;
+            self.record.restarts.push(RestartNote {
+                time: clock::unix_seconds(),
+                generation,
+                reason: "an interrupted change was undone".into(),
+            });
         }
         self.record.owed_restart = None;
+        self.keep_record();
+    }
+
+    fn keep_record(&self) {
         if let Err(error) = self.host.state().keep_record(&self.record) {
-            tracing::warn!("a restart that was done is not noted: {error}");
+            tracing::error!("{error}");
         }
     }
 
@@ -176,8 +204,10 @@ impl Reconciler {
         self.look_and_act(Cause::Event).await;
         let changes = self.changes.clone();
         loop {
+            let left = self.until_expiry();
             tokio::select! {
                 () = &mut stop => return,
+                () = sleep(left.unwrap_or_default()), if left.is_some() => self.expire().await,
                 command = commands.recv() => match command {
                     Some(command) => self.serve(command).await,
                     None => return,
@@ -186,6 +216,7 @@ impl Reconciler {
                 () = changes.node.notified() => { self.wait_for_quiet().await; self.look_and_act(Cause::Event).await; }
                 () = tick.notified() => {
                     ticks = ticks.wrapping_add(1);
+                    self.pay_owed_restart().await;
                     if !self.watch.is_complete() || ticks.is_multiple_of(FULL_LOOK) || self.containerd_is_another() || self.retry.is_due(clock::unix_seconds()) {
                         self.look_and_act(Cause::Event).await;
                     }
@@ -209,6 +240,56 @@ impl Reconciler {
         self.pay_owed_restart().await;
         let order = RestoreOrder { who: "mirrorlet disable".into(), ..RestoreOrder::default() };
         let (outcome, ..) = self.restore(&order).await.map_err(|error| error.problem())?;
+        self.after_going_back(&outcome)
+    }
+
+    /// Goes back to an earlier generation, and says where the node stands then.
+    ///
+    /// # Errors
+    /// When it cannot be looked at, or the way back is refused or fails.
+    pub async fn revert_to(&mut self, generation: Option<u64>) -> Result<Status, Problem> {
+        self.pay_owed_restart().await;
+        let order = RevertOrder { generation, who: "mirrorlet revert".into(), ..RevertOrder::default() };
+        let (outcome, _) = self.revert(&order).await.map_err(|error| error.problem())?;
+        self.after_going_back(&outcome)
+    }
+
+    /// Takes the node over to go back from a generation that nobody confirmed; `None` when it does not wait any more. A daemon that lives
+    /// does it itself, and is waited for.
+    ///
+    /// # Errors
+    /// When another process has the node for too long, or its state cannot be used.
+    pub async fn start_for_pending(host: Host, number: u64) -> Result<Option<(Self, watch::Receiver<Status>)>, Problem> {
+        let deadline = Instant::now() + LONGEST_LOCKED;
+        loop {
+            let record = host.state().record().map_err(|error| Problem::new("state.failed", error.to_string(), ""))?;
+            if record.pending.is_none_or(|pending| pending.generation != number) {
+                return Ok(None);
+            }
+            match host.state().lock() {
+                Err(StateError::Locked { .. }) if Instant::now() < deadline => sleep(LOCK_PAUSE).await,
+                Err(error) => return Err(Problem::new("state.locked", error.to_string(), "")),
+                Ok(lock) => return Self::with_lock(host, lock).map(Some),
+            }
+        }
+    }
+
+    /// Goes back from the generation that waits, when its time is over.
+    pub async fn revert_pending(&mut self) -> Status {
+        if self.until_expiry().is_some_and(|left| left.is_zero()) {
+            self.expire().await;
+        }
+        self.status.borrow().clone()
+    }
+
+    /// Before containerd starts: a generation that was not confirmed before the node went down is gone back from.
+    pub async fn revert_pending_of_another_boot(&mut self) {
+        if self.record.pending.as_ref().is_some_and(|pending| pending.boot_id != clock::boot_id()) {
+            self.expire().await;
+        }
+    }
+
+    fn after_going_back(&self, outcome: &OutcomeView) -> Result<Status, Problem> {
         match outcome.problems.first() {
             Some(problem) => Err(problem.into()),
             None => Ok(self.status.borrow().clone()),
@@ -244,8 +325,38 @@ impl Reconciler {
 
     /// One round: observe, plan, decide, apply, and look again.
     async fn look_and_act(&mut self, cause: Cause) -> Option<Outcome> {
-        let wanted = wish::of_node(&self.host, &self.record);
-        self.watch_for(wanted.inputs());
+        let wanted = self.read_and_watch();
+        let kept = if cause == Cause::Event { self.kept_wish() } else { None };
+        match (kept, wanted) {
+            (Some(Ok(wish)), _) => self.look_at(wish, Cause::Kept).await,
+            (Some(Err(problems)), _) => {
+                self.publish_without_wish(problems).await;
+                None
+            }
+            (None, wanted) => self.look_at_wanted(wanted, cause).await,
+        }
+    }
+
+    /// What changes between reading and watching would never be told: it is read again, as long as that finds something new to watch.
+    fn read_and_watch(&mut self) -> Wanted {
+        let mut wanted = wish::of_node(&self.host, &self.record);
+        for _ in 0..MOST_READS {
+            if !self.watch_for(wanted.inputs()) {
+                break;
+            }
+            wanted = wish::of_node(&self.host, &self.record);
+        }
+        wanted
+    }
+
+    /// What is in effect, where the spec on the node is held or waits for a confirmation.
+    fn kept_wish(&self) -> Option<Result<Wish, Vec<Problem>>> {
+        let applied = self.record.applied.as_ref()?;
+        let is_held = self.record.hold.as_ref().is_some_and(|hold| hold.text_digest == wish::text_digest(&self.host));
+        (is_held || self.record.pending.is_some()).then(|| wish::of_applied(&self.host, applied))
+    }
+
+    async fn look_at_wanted(&mut self, wanted: Wanted, cause: Cause) -> Option<Outcome> {
         match wanted {
             Wanted::Spec(wish) => self.look_at(*wish, cause).await,
             Wanted::Missing => {
@@ -276,22 +387,35 @@ impl Reconciler {
                 None
             }
             Decision::Apply(who) => {
-                let order = Order { who: who.to_owned(), request_id: String::new(), applied: Some(applied(&look.wish)), hold: None };
+                let order = Order {
+                    who: who.to_owned(),
+                    reason: reason(who).to_owned(),
+                    applied: Some(look.wish.applied()),
+                    kept: look.wish.bytes(),
+                    hold: if cause == Cause::Kept { self.record.hold.clone() } else { None },
+                    ..Order::default()
+                };
                 let outcome = self.carry_out(&look, &order, &|_, _| {}).await;
-                self.look_again(look.wish, &outcome).await;
+                self.look_again(look.wish, if cause == Cause::Kept { cause } else { Cause::Event }, &outcome).await;
                 Some(outcome)
             }
         }
     }
 
     /// Success is what a second look says.
-    async fn look_again(&mut self, wish: Wish, outcome: &Outcome) {
+    async fn look_again(&mut self, wish: Wish, cause: Cause, outcome: &Outcome) {
+        // First, so that nothing happens unseen between the look and the watch.
+        self.watch_anew();
         match self.look(wish, &[]).await {
             Err(problem) => self.publish_sick(problem).await,
             Ok(look) => {
-                let condition = match (outcome, self.decide(&look, Cause::Event)) {
-                    (Outcome::Refused(_), _) => Condition::Refused,
+                let mut look = look;
+                let condition = match (outcome, self.decide(&look, cause)) {
                     (_, Decision::Stay(condition)) => condition,
+                    (Outcome::Refused(problems), Decision::Apply(_)) => {
+                        look.plan.refusals.clone_from(problems);
+                        Condition::Refused
+                    }
                     (_, Decision::Apply(_)) => Condition::Drifted,
                 };
                 self.keep_proof(&look);
@@ -302,16 +426,18 @@ impl Reconciler {
                 }
             }
         }
-        self.watch_anew();
     }
 
     async fn look(&self, wish: Wish, take_over: &[String]) -> Result<Look, Problem> {
+        self.look_with(wish, &policy(&self.host.settings, take_over, self.host.can_restart(), false)).await
+    }
+
+    async fn look_with(&self, wish: Wish, policy: &Policy) -> Result<Look, Problem> {
         let mut observed = self.host.observe(self.record.clone()).await?;
-        let policy = policy(&self.host.settings, take_over, self.host.can_restart());
-        let mut plan = plan::plan(&observed, &wish.desired, &policy);
+        let mut plan = plan::plan(&observed, &wish.desired, policy);
         if plan.restart.is_some() {
             observed.restart = Some(self.host.restart_facts());
-            plan = plan::plan(&observed, &wish.desired, &policy);
+            plan = plan::plan(&observed, &wish.desired, policy);
         }
         Ok(Look { wish, observed, plan })
     }
@@ -348,13 +474,16 @@ impl Reconciler {
     /// Repairs are counted, so that a fight with somebody else ends.
     fn note_repair(&mut self, order: &Order, outcome: &Outcome) {
         match outcome {
-            Outcome::Changed(_) | Outcome::RolledBack(..) if order.who == "drift" => {
-                self.repairs.push_back(clock::unix_seconds());
-                self.repairs.drain(..self.repairs.len().saturating_sub(MOST_NOTED_REPAIRS));
-            }
+            Outcome::RolledBack(_, problems) if is_contested(problems) => self.push_repair(),
+            Outcome::Changed(_) | Outcome::RolledBack(..) if order.who == "drift" => self.push_repair(),
             Outcome::Changed(_) => self.repairs.clear(),
             _ => {}
         }
+    }
+
+    fn push_repair(&mut self) {
+        self.repairs.push_back(clock::unix_seconds());
+        self.repairs.drain(..self.repairs.len().saturating_sub(MOST_NOTED_REPAIRS));
     }
 
     /// A containerd that somebody else restarted has shown that it reads our directory; it need not be asked again.
@@ -364,9 +493,7 @@ impl Reconciler {
             return;
         }
         self.record.proof = Some(Proof { process: process.clone(), time: clock::unix_seconds() });
-        if let Err(error) = self.host.state().keep_record(&self.record) {
-            tracing::warn!("a proof is not remembered: {error}");
-        }
+        self.keep_record();
     }
 
     fn publish(&self, look: &Look, condition: Condition) {
@@ -416,14 +543,13 @@ async fn beat(period: Duration, ticks: Arc<Notify>) {
     }
 }
 
-fn applied(wish: &Wish) -> Applied {
-    let Desired { digest, text_digest, .. } = wish.desired;
-    let hosts = wish.desired.by_host().into_iter().map(|(host, targets)| Mirrored {
-        host: host.as_str().to_owned(),
-        endpoints: targets.iter().map(|target| target.endpoint.url()).collect(),
-        falls_back: targets.iter().any(|target| target.fallback == Fallback::Upstream),
-    });
-    Applied { digest, text_digest, hosts: hosts.collect() }
+/// Why the loop applies, for the history.
+fn reason(who: &str) -> &'static str {
+    match who {
+        "drift" => "files of ours were changed by somebody else",
+        "operator" => "somebody asked for it",
+        _ => "the spec on the node changed",
+    }
 }
 
 fn tell(outcome: &Outcome) {
@@ -439,11 +565,7 @@ fn tell(outcome: &Outcome) {
         }
         Outcome::Unchanged => tracing::debug!("nothing to change"),
         Outcome::RolledBack(effort, problems) => {
-            tracing::error!(
-                generation = effort.generation,
-                restarts = effort.restarts,
-                "rolled back; the spec is parked until it changes or somebody resumes it"
-            );
+            tracing::error!(generation = effort.generation, restarts = effort.restarts, "rolled back");
             problems.iter().for_each(|problem| tracing::error!("{problem}"));
         }
         Outcome::Refused(problems) => problems.iter().for_each(|problem| tracing::error!("refused: {problem}")),

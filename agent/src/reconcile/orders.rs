@@ -1,9 +1,11 @@
 //! What operators ask for: plan, apply, resume, restore.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use tokio::sync::mpsc;
 
 use super::{
-    Look, Reconciler, applied,
+    Look, Reconciler,
     commands::{ApplyEvent, ApplyOrder, Command, CommandError, Ended, Planned, RestoreOrder, SpecSource},
     machine::Cause,
     policy, report,
@@ -13,6 +15,7 @@ use crate::{
     apply::{Order, Outcome},
     host::clock,
     observed::{
+        Asks,
         entry::{Attributes, Content, Entry},
         record::{AnsweredRequest, Hold, HoldCause},
     },
@@ -36,6 +39,27 @@ enum Probing {
     ToLearn,
 }
 
+/// What came along with a spec. It counts until the next apply or a hand edit of the spec.
+fn sent_along(source: &SpecSource, wish: &Wish) -> (BTreeMap<String, Digest>, Digest) {
+    let sent = wish.contents.iter().filter(|(name, _)| source.inputs.contains_key(*name));
+    (sent.map(|(name, content)| (name.clone(), content.digest())).collect(), wish.desired.text_digest)
+}
+
+/// Who is not root has no mirror asked how it wants to be logged in to; before containerd 2.1 that decides where the login goes.
+fn unprobed(look: &Look, asks: &BTreeMap<String, Asks>) -> Option<Problem> {
+    let targets = look.wish.desired.targets.iter().filter(|target| target.login.is_some());
+    let unknown: BTreeSet<&str> =
+        targets.map(|target| target.endpoint.authority()).filter(|authority| !asks.contains_key(*authority)).collect();
+    (!unknown.is_empty()).then(|| {
+        let hosts = unknown.into_iter().collect::<Vec<_>>().join(", ");
+        Problem::new(
+            "plan.not-probed",
+            format!("how {hosts} asks for its login is not known yet; before containerd 2.1 a login by token means one restart more"),
+            "plan as root, then the mirrors are asked",
+        )
+    })
+}
+
 /// Answers are remembered this long, in seconds, and at most so many.
 const REMEMBERED_FOR: i64 = 24 * 60 * 60;
 const REMEMBERED: usize = 1_000;
@@ -56,6 +80,20 @@ impl Reconciler {
                 let ended = self.resume(&who, &request_id).await;
                 let _ = reply.send(ended);
             }
+            Command::Revert { order, reply } => {
+                let ended = self.revert(&order).await;
+                let _ = reply.send(ended);
+            }
+            Command::Confirm { generation, who, reply } => {
+                let confirmed = self.confirm(generation, &who).await;
+                let _ = reply.send(confirmed);
+            }
+            Command::History { reply } => {
+                let _ = reply.send(self.history());
+            }
+            Command::Show { generation, reply } => {
+                let _ = reply.send(self.show(generation));
+            }
             Command::Restore { order, reply } => {
                 let ended = self.restore(&order).await;
                 let _ = reply.send(ended);
@@ -63,7 +101,7 @@ impl Reconciler {
         }
     }
 
-    fn etag(&self) -> String {
+    pub(super) fn etag(&self) -> String {
         self.status.borrow().etag.clone()
     }
 
@@ -102,7 +140,10 @@ impl Reconciler {
     }
 
     async fn plan_for(&mut self, spec: Option<&SpecSource>, take_over: &[String], may_probe: bool) -> Planned {
-        let look = self.look_for(spec, take_over, if may_probe { Probing::ForNow } else { Probing::No }).await?;
+        let mut look = self.look_for(spec, take_over, if may_probe { Probing::ForNow } else { Probing::No }).await?;
+        if !may_probe {
+            look.plan.notices.extend(unprobed(&look, &self.record.asks));
+        }
         Ok((explain::view(&look.plan), self.etag()))
     }
 
@@ -139,6 +180,9 @@ impl Reconciler {
             return Ok((answer, self.etag()));
         }
         self.check_etag(&order.etag).await?;
+        if !order.validate_only {
+            self.check_pending()?;
+        }
         let probing = if order.validate_only { Probing::ForNow } else { Probing::ToLearn };
         let look = self.look_for(order.spec.as_ref(), &order.take_over, probing).await?;
         let _ = events.send(ApplyEvent::Planned(Box::new(explain::view(&look.plan))));
@@ -146,18 +190,20 @@ impl Reconciler {
             let kind = if !look.plan.refusals.is_empty() { Outcome::Refused(look.plan.refusals.clone()) } else { Outcome::Unchanged };
             return Ok((report::outcome_view(&kind), self.etag()));
         }
-        let kept = self.keep_inputs(order.spec.as_ref(), &look.wish)?;
-        let wanted = Order { who: order.who.clone(), request_id: order.request_id.clone(), applied: Some(applied(&look.wish)), hold: None };
+        let wanted = Order {
+            who: order.who.clone(),
+            request_id: order.request_id.clone(),
+            reason: "somebody applied it".into(),
+            applied: Some(look.wish.applied()),
+            kept: look.wish.bytes(),
+            sent_along: order.spec.as_ref().map(|source| sent_along(source, &look.wish)),
+            confirm_within: order.confirm_within,
+            ..Order::default()
+        };
         let progress = |phase, sentence: &str| {
             let _ = events.send(ApplyEvent::Entered(phase, sentence.to_owned()));
         };
-        let before = (self.record.inline_inputs.clone(), self.record.inline_inputs_for);
-        (self.record.inline_inputs, self.record.inline_inputs_for) = kept;
-        let look = Look { observed: crate::observed::Observed { record: self.record.clone(), ..look.observed }, ..look };
         let outcome = self.carry_out(&look, &wanted, &progress).await;
-        if !matches!(outcome, Outcome::Changed(_) | Outcome::Unchanged) {
-            (self.record.inline_inputs, self.record.inline_inputs_for) = before;
-        }
         self.look_again_at_node(&outcome).await;
         let view = report::outcome_view(&outcome);
         self.remember(&order.request_id, &order.body, &view);
@@ -165,30 +211,14 @@ impl Reconciler {
         Ok((view, self.etag()))
     }
 
-    /// Stores what came along with a spec. It counts until the next apply or a hand edit of the spec.
-    fn keep_inputs(
-        &self,
-        spec: Option<&SpecSource>,
-        wish: &Wish,
-    ) -> Result<(std::collections::BTreeMap<String, Digest>, Option<Digest>), CommandError> {
-        let Some(source) = spec else { return Ok((self.record.inline_inputs.clone(), self.record.inline_inputs_for)) };
-        let mut kept = std::collections::BTreeMap::new();
-        for name in &wish.inputs {
-            let name = name.to_string();
-            if let Some(bytes) = source.inputs.get(&name) {
-                let digest = self.host.state().keep_object(&bytes.clone().into());
-                let digest = digest.map_err(|error| CommandError::Precondition(crate::apply::state_problem(&error)))?;
-                kept.insert(name, digest);
-            }
+    pub(super) async fn look_again_at_node(&mut self, outcome: &Outcome) {
+        if let Some(Ok(wish)) = self.kept_wish() {
+            return self.look_again(wish, Cause::Kept, outcome).await;
         }
-        Ok((kept, Some(wish.desired.text_digest)))
-    }
-
-    async fn look_again_at_node(&mut self, outcome: &Outcome) {
         match wish::of_node(&self.host, &self.record) {
             Wanted::Spec(wish) => {
                 self.watched_inputs = wish.inputs.clone();
-                self.look_again(*wish, outcome).await;
+                self.look_again(*wish, Cause::Event, outcome).await;
             }
             Wanted::Missing => self.publish_without_wish(Vec::new()).await,
             Wanted::Invalid { problems, .. } => self.publish_without_wish(problems).await,
@@ -199,6 +229,7 @@ impl Reconciler {
         if let Some(answer) = self.answered(request_id, "resume")? {
             return Ok((answer, self.etag()));
         }
+        self.check_pending()?;
         tracing::info!(who, "resumed");
         self.wish_for(None)?;
         let outcome = self.look_and_act(Cause::Operator).await;
@@ -221,23 +252,30 @@ impl Reconciler {
             return Ok((answer, PlanView::default(), self.etag()));
         }
         self.check_etag(&order.etag).await?;
-        let (look, hold) = self.look_back().await?;
+        let look = self.look_back().await?;
         let view = explain::view(&look.plan);
         if order.validate_only {
-            return Ok((report::outcome_view(&Outcome::Unchanged), view, self.etag()));
+            let outcome = if look.plan.refusals.is_empty() { Outcome::Unchanged } else { Outcome::Refused(look.plan.refusals) };
+            return Ok((report::outcome_view(&outcome), view, self.etag()));
         }
-        let wanted = Order { who: order.who.clone(), request_id: order.request_id.clone(), applied: None, hold: Some(hold) };
-        let outcome = self.carry_out(&look, &wanted, &|_, _| {}).await;
-        self.look_again_at_node(&outcome).await;
+        let wanted = Order {
+            who: order.who.clone(),
+            request_id: order.request_id.clone(),
+            reason: "somebody asked for the node as it was found".into(),
+            hold: Some(self.hold(HoldCause::Disable)),
+            restores: Some(0),
+            ..Order::default()
+        };
+        let outcome = self.go_back(look, &wanted).await;
         let answer = report::outcome_view(&outcome);
         self.remember(&order.request_id, "restore", &answer);
         Ok((answer, view, self.etag()))
     }
 
-    /// The way back, and the hold that keeps the spec that is still there from being applied again.
-    async fn look_back(&self) -> Result<(Look, Hold), CommandError> {
+    /// The way back to the node as it was found.
+    pub(super) async fn look_back(&self) -> Result<Look, CommandError> {
         let mut observed = self.host.observe(self.record.clone()).await.map_err(CommandError::Precondition)?;
-        let policy = policy(&self.host.settings, &[], self.host.can_restart());
+        let policy = policy(&self.host.settings, &[], self.host.can_restart(), true);
         let mut plan = plan::restore(&observed, &policy);
         if plan.restart.is_some() {
             observed.restart = Some(self.host.restart_facts());
@@ -247,27 +285,35 @@ impl Reconciler {
             Wanted::Spec(wish) => *wish,
             _ => Wish::nothing(),
         };
-        let text_digest = wish::text_digest(&self.host);
-        let hold = Hold { cause: HoldCause::Disable, since: clock::unix_seconds(), text_digest };
-        Ok((Look { wish, observed, plan }, hold))
+        Ok(Look { wish, observed, plan })
+    }
+
+    /// Keeps the spec that is still there from being applied again by itself.
+    pub(super) fn hold(&self, cause: HoldCause) -> Hold {
+        Hold { cause, since: clock::unix_seconds(), text_digest: wish::text_digest(&self.host) }
     }
 
     /// Held against the node as it is now, not as it was when the status was last published.
-    async fn check_etag(&self, etag: &str) -> Result<(), CommandError> {
+    pub(super) async fn check_etag(&self, etag: &str) -> Result<(), CommandError> {
         if etag.is_empty() {
             return Ok(());
         }
-        let now = match wish::of_node(&self.host, &self.record) {
-            Wanted::Spec(wish) => {
-                let look = self.look(*wish, &[]).await.map_err(CommandError::Precondition)?;
+        let wish = match (self.kept_wish(), wish::of_node(&self.host, &self.record)) {
+            (Some(kept), _) => kept.ok(),
+            (None, Wanted::Spec(wish)) => Some(*wish),
+            (None, Wanted::Missing | Wanted::Invalid { .. }) => None,
+        };
+        let now = match wish {
+            Some(wish) => {
+                let look = self.look(wish, &[]).await.map_err(CommandError::Precondition)?;
                 report::etag(self, &look.wish.desired.digest.to_string(), Some(&look.plan))
             }
-            Wanted::Missing | Wanted::Invalid { .. } => report::etag(self, &report::text_digest(self), None),
+            None => report::etag(self, &report::text_digest(self), None),
         };
         if etag == now { Ok(()) } else { Err(CommandError::Stale { etag: now }) }
     }
 
-    fn answered(&self, id: &str, body: &str) -> Result<Option<OutcomeView>, CommandError> {
+    pub(super) fn answered(&self, id: &str, body: &str) -> Result<Option<OutcomeView>, CommandError> {
         let Some(answered) = self.record.requests.iter().find(|request| !id.is_empty() && request.id == id) else { return Ok(None) };
         if answered.body != Digest::of(body.as_bytes()) {
             return Err(CommandError::RequestIdReused);
@@ -275,7 +321,7 @@ impl Reconciler {
         Ok(serde_json::from_str(&answered.answer).ok())
     }
 
-    fn remember(&mut self, id: &str, body: &str, answer: &OutcomeView) {
+    pub(super) fn remember(&mut self, id: &str, body: &str, answer: &OutcomeView) {
         if id.is_empty() {
             return;
         }
@@ -286,8 +332,6 @@ impl Reconciler {
         requests.drain(..surplus);
         let answer = serde_json::to_string(answer).unwrap_or_default();
         requests.push(AnsweredRequest { id: id.to_owned(), body: Digest::of(body.as_bytes()), time: now, answer });
-        if let Err(error) = self.host.state().keep_record(&self.record) {
-            tracing::warn!("an answer is not remembered: {error}");
-        }
+        self.keep_record();
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     observed::{
         Containerd, Observed,
         entry::Content,
+        generation::Generation,
         record::{Change, Ending, HoldCause, Record},
     },
     plan::{Plan, explain},
@@ -14,7 +15,9 @@ use crate::{
         names::Digest,
         problem::{Problem, ProblemView},
     },
-    status::{Condition, ContainerdStatus, HoldStatus, LastChange, LoginState, MirroredHost, OutcomeView, Status},
+    status::{
+        Condition, ContainerdStatus, GenerationView, HoldStatus, LastChange, LoginState, MirroredHost, OutcomeView, PendingStatus, Status,
+    },
 };
 
 /// With a spec that could be planned for.
@@ -43,7 +46,7 @@ pub fn without_wish(reconciler: &Reconciler, observed: Option<&Observed>, proble
         let summary = format!("the spec has {count} problem{}; the node stays as it is", if count == 1 { "" } else { "s" });
         (Condition::SpecInvalid, summary, format!("mend {path}; it is taken up as soon as it is saved"))
     } else if record.hold.is_some() {
-        (Condition::Held, "disabled; the node is as it was found".into(), "mirrorctl resume, or write another spec".into())
+        (Condition::Held, "the node is as it was found, and the spec is held".into(), "mirrorctl resume, or write another spec".into())
     } else if record.owned.is_empty() {
         (
             Condition::NoSpec,
@@ -84,6 +87,7 @@ fn base(reconciler: &Reconciler, containerd: Option<&Containerd>, observed: Opti
             since: hold.since,
             spec_digest: hold.text_digest.map(|digest| digest.to_string()).unwrap_or_default(),
         }),
+        pending: record.pending.as_ref().map(|pending| PendingStatus { generation: pending.generation, deadline: pending.deadline }),
         hosts: hosts(record),
         last_change: record.last_change.as_ref().map(last_change),
         agent_version: env!("CARGO_PKG_VERSION").into(),
@@ -120,21 +124,35 @@ const fn hold_word(cause: HoldCause) -> &'static str {
 }
 
 fn last_change(change: &Change) -> LastChange {
-    LastChange {
+    LastChange { generation: change.generation, time: change.time, who: change.who.clone(), outcome: past_outcome(change) }
+}
+
+fn past_outcome(change: &Change) -> OutcomeView {
+    OutcomeView {
+        kind: match change.ending {
+            Ending::Changed => "changed",
+            Ending::RolledBack => "rolled-back",
+        }
+        .into(),
+        generation: change.generation,
+        restarts: change.restarts,
+        cri_gap_ms: change.cri_gap_ms,
+        problems: change.problems.iter().map(|note| ProblemView::from(&Problem::from(note))).collect(),
+    }
+}
+
+/// A past change as it is shown.
+#[must_use]
+pub fn generation_view(generation: &Generation) -> GenerationView {
+    let change = &generation.change;
+    GenerationView {
         generation: change.generation,
         time: change.time,
         who: change.who.clone(),
-        outcome: OutcomeView {
-            kind: match change.ending {
-                Ending::Changed => "changed",
-                Ending::RolledBack => "rolled-back",
-            }
-            .into(),
-            generation: change.generation,
-            restarts: change.restarts,
-            cri_gap_ms: change.cri_gap_ms,
-            problems: change.problems.iter().map(|note| ProblemView::from(&Problem::from(note))).collect(),
-        },
+        reason: generation.reason.clone(),
+        outcome: past_outcome(change),
+        restores: generation.restores,
+        diff: generation.diff.clone(),
     }
 }
 
@@ -157,19 +175,24 @@ pub fn outcome_view(outcome: &Outcome) -> OutcomeView {
     }
 }
 
+/// URLs as they may be shown: those the node had before may hold a login.
+fn shown(urls: &[String]) -> Vec<String> {
+    urls.iter().map(|url| explain::without_login(url)).collect()
+}
+
 /// Registries that containerd looks for at mirrors now, whatever the spec wants by now.
 fn hosts(record: &Record) -> Vec<MirroredHost> {
     let carried = &record.carried.mirrors;
     let mirrored = record.applied.iter().flat_map(|applied| &applied.hosts).map(|mirrored| MirroredHost {
         host: mirrored.host.clone(),
         endpoints: mirrored.endpoints.clone(),
-        carried_endpoints: carried.get(&mirrored.host).cloned().unwrap_or_default(),
+        carried_endpoints: carried.get(&mirrored.host).map(|endpoints| shown(endpoints)).unwrap_or_default(),
         falls_back: mirrored.falls_back,
     });
     let mut hosts: Vec<MirroredHost> = mirrored.collect();
     for (host, endpoints) in carried {
         if !hosts.iter().any(|there| there.host == *host) {
-            hosts.push(MirroredHost { host: host.clone(), endpoints: Vec::new(), carried_endpoints: endpoints.clone(), falls_back: true });
+            hosts.push(MirroredHost { host: host.clone(), endpoints: Vec::new(), carried_endpoints: shown(endpoints), falls_back: true });
         }
     }
     hosts
@@ -219,6 +242,7 @@ fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<P
             let notes = reconciler.record.parked.iter().flat_map(|parked| &parked.problems);
             notes.map(|note| ProblemView::from(&Problem::from(note))).collect()
         }
+        Condition::ContainerdSick if !look.plan.is_empty() => reconciler.retry.problems.iter().map(ProblemView::from).collect(),
         Condition::ContainerdSick => {
             let containerd = &look.observed.containerd;
             let reason = containerd
@@ -247,7 +271,20 @@ fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &St
         Condition::InEffect => (format!("{registries} pulled through mirrors, and that is proven"), String::new()),
         Condition::SwitchedOff => ("the spec mirrors nothing; the node is as it was found".into(), String::new()),
         Condition::Applying => (format!("{} steps are carried out", look.plan.steps.len()), String::new()),
-        Condition::Held => ("disabled; the node is as it was found".into(), "mirrorctl resume, or change the spec".into()),
+        Condition::Held => {
+            let next = "mirrorctl resume, or change the spec".to_owned();
+            match status.effective_generation {
+                0 => ("the node is as it was found, and the spec is held".into(), next),
+                number => (format!("generation {number} is in effect and stays so; the spec of the node is held"), next),
+            }
+        }
+        Condition::PendingConfirm => {
+            let number = status.pending.as_ref().map_or(0, |pending| pending.generation);
+            (
+                format!("generation {number} is in effect, and is gone back from unless somebody confirms it"),
+                format!("mirrorctl confirm {number}, or mirrorctl revert"),
+            )
+        }
         Condition::Refused => {
             let first = look.plan.refusals.first();
             let summary = first
@@ -261,6 +298,10 @@ fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &St
             "files of ours were changed by somebody else and are left so".into(),
             "mirrorctl plan shows them, mirrorctl resume repairs them".into(),
         ),
+        Condition::ContainerdSick if !look.plan.is_empty() => (
+            "containerd was busy or gave no answer, so nothing was changed; it is tried again by itself".into(),
+            "nothing, or mirrorctl resume".into(),
+        ),
         Condition::ContainerdSick => {
             ("every file is in place, but containerd does not show that it reads them".into(), "see \"journalctl -u containerd\"".into())
         }
@@ -268,7 +309,7 @@ fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &St
             "every file is in place; containerd has to be restarted by its owner".into(),
             format!("systemctl restart {}", status.containerd.unit),
         ),
-        Condition::NoSpec | Condition::SpecInvalid | Condition::PendingConfirm => (String::new(), String::new()),
+        Condition::NoSpec | Condition::SpecInvalid => (String::new(), String::new()),
     }
 }
 
@@ -279,6 +320,6 @@ pub fn etag(reconciler: &Reconciler, wanted: &str, plan: Option<&Plan>) -> Strin
     let drift = plan
         .map(|plan| explain::view(plan).steps.into_iter().map(|step| step.path + &step.before_digest).collect::<String>())
         .unwrap_or_default();
-    let all = format!("{wanted}\0{}\0{:?}\0{owned}\0{drift}", record.generation, record.hold);
+    let all = format!("{wanted}\0{}\0{:?}\0{:?}\0{owned}\0{drift}", record.generation, record.pending, record.hold);
     Digest::of(all.as_bytes()).short()
 }

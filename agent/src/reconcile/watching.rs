@@ -11,16 +11,16 @@ use crate::{
 };
 
 impl Reconciler {
-    /// Watches for the spec with these inputs, and for the node.
-    pub(super) fn watch_for(&mut self, inputs: &[InputName]) {
+    /// Watches for the spec with these inputs, and for the node. Returns whether something of it may have changed unseen.
+    pub(super) fn watch_for(&mut self, inputs: &[InputName]) -> bool {
         self.watched_inputs = inputs.to_vec();
-        self.watch_anew();
+        self.watch_anew()
     }
 
     /// What is ours may have changed; the inputs have not.
-    pub(super) fn watch_anew(&mut self) {
+    pub(super) fn watch_anew(&mut self) -> bool {
         let (spec, node) = (self.spec_interest(), self.node_interest());
-        self.watch.set(spec, node);
+        self.watch.set(spec, node)
     }
 
     fn seen(&self, path: &str) -> PathBuf {

@@ -10,7 +10,10 @@ use crate::{
         inputs::{self, SpecOnDisk, SpecText},
         observe::Host,
     },
-    observed::record::Record,
+    observed::{
+        entry::Content,
+        record::{Applied, Mirrored, Record},
+    },
     spec::{
         self, Fallback, InputName, SpecFile,
         desired::{self, Defaults, Desired, Inputs},
@@ -28,6 +31,10 @@ pub struct Wish {
     pub notices: Vec<Problem>,
     /// Names of the inputs, for the watch.
     pub inputs: Vec<InputName>,
+    /// Its files, so that it can be gone back to.
+    pub texts: Vec<(String, Content)>,
+    /// Content of the inputs, by the name the spec gives them.
+    pub contents: BTreeMap<String, Content>,
 }
 
 /// What was found where the spec is.
@@ -134,6 +141,8 @@ fn together(
     let read = spec::read(&files, settings.spec.cluster.as_deref()).map_err(|problems| (problems, Vec::new()))?;
     let names = read.spec.input_names();
     let inputs = read_inputs(&names);
+    let known = inputs.iter().filter_map(|(name, content)| Some((name.to_string(), Content::from(content.as_ref().ok()?.clone()))));
+    let contents = known.collect();
     let named: Vec<InputName> = names.into_iter().cloned().collect();
     let defaults = Defaults {
         dial_timeout: settings.policy.dial_timeout,
@@ -146,7 +155,8 @@ fn together(
     match desired::resolve(&read.spec, digest, &inputs, defaults) {
         Ok((desired, mut notices)) => {
             notices.splice(0..0, read.notices);
-            Ok(Wish { desired, notices, inputs: named })
+            let texts = texts.iter().map(|text| (text.name.clone(), text.text.as_str().into())).collect();
+            Ok(Wish { desired, notices, inputs: named, texts, contents })
         }
         Err(problems) => Err((problems, named)),
     }
@@ -172,8 +182,59 @@ impl Wish {
             desired: Desired { targets: Vec::new(), upstream_login: None, digest: none, text_digest: none },
             notices: Vec::new(),
             inputs: Vec::new(),
+            texts: Vec::new(),
+            contents: BTreeMap::new(),
         }
     }
+
+    /// How it is remembered once it is in effect.
+    #[must_use]
+    pub fn applied(&self) -> Applied {
+        let Desired { digest, text_digest, .. } = self.desired;
+        let hosts = self.desired.by_host().into_iter().map(|(host, targets)| Mirrored {
+            host: host.as_str().to_owned(),
+            endpoints: targets.iter().map(|target| target.endpoint.url()).collect(),
+            falls_back: targets.iter().any(|target| target.fallback == Fallback::Upstream),
+        });
+        Applied {
+            digest,
+            text_digest,
+            hosts: hosts.collect(),
+            texts: self.texts.iter().map(|(name, text)| (name.clone(), text.digest())).collect(),
+            inputs: self.contents.iter().map(|(name, content)| (name.clone(), content.digest())).collect(),
+        }
+    }
+
+    /// The bytes that [`Wish::applied`] names.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<Content> {
+        self.texts.iter().map(|(_, text)| text.clone()).chain(self.contents.values().cloned()).collect()
+    }
+}
+
+/// Reads a spec that was in effect once, as it was kept.
+///
+/// # Errors
+/// When something of it is no longer kept, or cannot be used any more.
+pub fn of_applied(host: &Host, applied: &Applied) -> Result<Wish, Vec<Problem>> {
+    let state = host.state();
+    let kept = |digest: &Digest, name: &str| {
+        state.object(digest).ok_or_else(|| {
+            vec![Problem::new("generation.lost", format!("{name}, as it was then, is no longer in the state directory"), "apply it anew")]
+        })
+    };
+    let mut texts = Vec::new();
+    for (name, digest) in &applied.texts {
+        let text = kept(digest, name)?.text().unwrap_or_default().to_owned();
+        texts.push(SpecText { name: name.clone(), text });
+    }
+    let read = |names: &[&InputName]| -> Inputs {
+        let content = |name: &InputName| applied.inputs.get(&name.to_string()).and_then(|digest| state.object(digest));
+        let content =
+            |name: &InputName| content(name).map(|content| content.bytes().to_vec()).ok_or_else(|| "it is no longer kept".to_owned());
+        names.iter().map(|name| ((*name).clone(), content(name))).collect()
+    };
+    together(&host.settings, &texts, applied.text_digest, read).map_err(|(problems, _)| problems)
 }
 
 /// Digest of the node's spec text, whether it can be used or not; `None` when there is none.

@@ -80,7 +80,19 @@ pub fn give_back(path: &str, text: &str, original: Option<&str>, logins: &BTreeS
         }
     }
     drop_empty(&mut document, plugin);
+    let written = original.plugin(original.registry_plugin()).and_then(|plugin| plugin.get("registry"));
+    if written.and_then(Item::as_table).is_none_or(toml_edit::Table::is_implicit) {
+        drop_header(&mut document, plugin);
+    }
     finish(path, text, &config.document, &document, &Owned { plugin, logins: logins.clone(), tls: true })
+}
+
+/// A header that only we wrote goes, once it has no value of its own any more.
+fn drop_header(document: &mut DocumentMut, plugin: &str) {
+    let registry = document.get_mut("plugins").and_then(|plugins| plugins.get_mut(plugin)).and_then(|plugin| plugin.get_mut("registry"));
+    if let Some(Item::Table(registry)) = registry {
+        registry.set_implicit(true);
+    }
 }
 
 fn put_back(registry: &mut dyn TableLike, key: &str, before: Option<&Item>) {

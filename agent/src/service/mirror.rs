@@ -7,10 +7,10 @@ use tokio_stream::{
 };
 use tonic::{Request, Response, Status as Answer, async_trait, transport::server::UdsConnectInfo};
 
-use super::{Answers, Api, STREAM_BUFFER, access, answered, not_built, who};
+use super::{Answers, Api, STREAM_BUFFER, access, answered, who};
 use crate::{
     host::facts,
-    reconcile::commands::{ApplyEvent, Command, Ended},
+    reconcile::commands::{ApplyEvent, Command, Ended, RevertOrder},
     status::Status,
     wire::{self, failure, v1, v1::mirror_service_server::MirrorService},
 };
@@ -49,9 +49,6 @@ impl MirrorService for Api {
     }
 
     async fn apply_spec(&self, request: Request<v1::ApplySpecRequest>) -> Result<Response<Self::ApplySpecStream>, Answer> {
-        if request.get_ref().confirm_within.is_some() {
-            return Err(not_built("ApplySpec with confirm_within"));
-        }
         let who = who(&request, &request.get_ref().client);
         let order = wire::apply_order(request.into_inner(), who).map_err(|problem| failure::invalid(&[problem]))?;
         let (events, phases) = mpsc::unbounded_channel();
@@ -82,21 +79,38 @@ impl MirrorService for Api {
 
     async fn confirm_generation(
         &self,
-        _: Request<v1::ConfirmGenerationRequest>,
+        request: Request<v1::ConfirmGenerationRequest>,
     ) -> Result<Response<v1::ConfirmGenerationResponse>, Answer> {
-        Err(not_built("ConfirmGeneration"))
+        let who = who(&request, "confirm");
+        let generation = request.into_inner().generation;
+        let status = self.ask(|reply| Command::Confirm { generation, who, reply }).await?;
+        Ok(Response::new(v1::ConfirmGenerationResponse { status: Some(v1::Status::from(&status)) }))
     }
 
-    async fn revert_generation(&self, _: Request<v1::RevertGenerationRequest>) -> Result<Response<v1::RevertGenerationResponse>, Answer> {
-        Err(not_built("RevertGeneration"))
+    async fn revert_generation(
+        &self,
+        request: Request<v1::RevertGenerationRequest>,
+    ) -> Result<Response<v1::RevertGenerationResponse>, Answer> {
+        let who = who(&request, "revert");
+        let v1::RevertGenerationRequest { generation, etag, request_id } = request.into_inner();
+        let order = Box::new(RevertOrder { generation, etag, request_id, who });
+        let (outcome, etag) = self.ask(|reply| Command::Revert { order, reply }).await?;
+        Ok(Response::new(v1::RevertGenerationResponse { outcome: Some(v1::Outcome::from(&outcome)), etag }))
     }
 
-    async fn list_generations(&self, _: Request<v1::ListGenerationsRequest>) -> Result<Response<v1::ListGenerationsResponse>, Answer> {
-        Err(not_built("ListGenerations"))
+    async fn list_generations(
+        &self,
+        request: Request<v1::ListGenerationsRequest>,
+    ) -> Result<Response<v1::ListGenerationsResponse>, Answer> {
+        let page = wire::Page::try_from(request.get_ref()).map_err(|problem| failure::invalid(&[problem]))?;
+        let past = self.ask(|reply| Command::History { reply }).await?;
+        Ok(Response::new(page.of(&past)))
     }
 
-    async fn get_generation(&self, _: Request<v1::GetGenerationRequest>) -> Result<Response<v1::GetGenerationResponse>, Answer> {
-        Err(not_built("GetGeneration"))
+    async fn get_generation(&self, request: Request<v1::GetGenerationRequest>) -> Result<Response<v1::GetGenerationResponse>, Answer> {
+        let generation = request.into_inner().generation;
+        let past = self.ask(|reply| Command::Show { generation, reply }).await?;
+        Ok(Response::new(v1::GetGenerationResponse { generation: Some(v1::Generation::from(&past)) }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What callers ask for, and how much of it at once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use prost::Message;
 
@@ -19,6 +19,10 @@ use crate::{
 const MOST_SPEC_BYTES: usize = 1 << 20;
 /// An input is never larger; the CA bundle of a whole distribution has 250 kB.
 const MOST_INPUT_BYTES: usize = 4 << 20;
+/// A time to confirm in is never shorter …
+const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
+/// … nor longer.
+const LONGEST_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A spec never names more.
 const MOST_INPUTS: usize = 1_000;
 
@@ -93,8 +97,19 @@ pub fn body_digest(request: &v1::ApplySpecRequest) -> String {
 pub fn apply_order(request: v1::ApplySpecRequest, who: String) -> Result<ApplyOrder, Problem> {
     let body = body_digest(&request);
     let validate_only = request.validate_only() == v1::ApplyMode::ValidateOnly;
-    let v1::ApplySpecRequest { spec, take_over, etag, request_id, .. } = request;
-    Ok(ApplyOrder { spec: spec_source(spec)?, take_over, etag, request_id, body, validate_only, who })
+    let v1::ApplySpecRequest { spec, take_over, etag, request_id, confirm_within, .. } = request;
+    let confirm_within = confirm_within.map(window).transpose()?;
+    Ok(ApplyOrder { spec: spec_source(spec)?, take_over, etag, request_id, body, validate_only, confirm_within, who })
+}
+
+/// The time there is to confirm: long enough to do it, and no longer than somebody remembers it.
+fn window(duration: prost_types::Duration) -> Result<Duration, Problem> {
+    let given = Duration::try_from(duration).unwrap_or_default();
+    if (SHORTEST_WINDOW..=LONGEST_WINDOW).contains(&given) {
+        return Ok(given);
+    }
+    let message = format!("{} s is no time to confirm in", given.as_secs());
+    Err(request_problem("request.confirm-within", "confirm_within", message, "name a time between 1s and 7 days"))
 }
 
 /// An apply as it is asked for.
@@ -106,7 +121,7 @@ pub fn apply_request(order: ApplyOrder) -> v1::ApplySpecRequest {
         etag: order.etag,
         request_id: order.request_id,
         validate_only: mode(order.validate_only),
-        confirm_within: None,
+        confirm_within: order.confirm_within.and_then(|within| prost_types::Duration::try_from(within).ok()),
         client: order.who,
     }
 }
@@ -161,6 +176,7 @@ mod tests {
             request_id: "r".into(),
             body: String::new(),
             validate_only: true,
+            confirm_within: Some(Duration::from_secs(120)),
             who: "mirrorctl apply".into(),
         }
     }

@@ -3,7 +3,9 @@
 use prost_types::Timestamp;
 
 use super::{problem_views, problems, v1};
-use crate::status::{Condition, ContainerdStatus, EndpointStatus, HoldStatus, LastChange, LoginState, MirroredHost, Status};
+use crate::status::{
+    Condition, ContainerdStatus, EndpointStatus, GenerationView, HoldStatus, LastChange, LoginState, MirroredHost, PendingStatus, Status,
+};
 
 const CONDITIONS: [(Condition, v1::Condition); 12] = [
     (Condition::NoSpec, v1::Condition::NoSpec),
@@ -51,7 +53,7 @@ impl From<&Status> for v1::Status {
             hosts: status.hosts.iter().map(v1::MirroredHost::from).collect(),
             endpoints: status.endpoints.iter().map(v1::EndpointStatus::from).collect(),
             hold: status.hold.as_ref().map(v1::Hold::from),
-            pending: None,
+            pending: status.pending.as_ref().map(v1::PendingConfirm::from),
             last_change: status.last_change.as_ref().map(v1::LastChange::from),
             problems: problems(&status.problems),
             notices: problems(&status.notices),
@@ -80,6 +82,7 @@ impl From<v1::Status> for Status {
             hosts: status.hosts.into_iter().map(MirroredHost::from).collect(),
             endpoints: status.endpoints.into_iter().map(EndpointStatus::from).collect(),
             hold: status.hold.map(HoldStatus::from),
+            pending: status.pending.map(PendingStatus::from),
             last_change: status.last_change.map(LastChange::from),
             problems: problem_views(status.problems),
             notices: problem_views(status.notices),
@@ -153,6 +156,32 @@ impl From<v1::Hold> for HoldStatus {
     }
 }
 
+impl From<&PendingStatus> for v1::PendingConfirm {
+    fn from(pending: &PendingStatus) -> Self {
+        Self { generation: pending.generation, deadline: timestamp(pending.deadline) }
+    }
+}
+
+impl From<v1::PendingConfirm> for PendingStatus {
+    fn from(pending: v1::PendingConfirm) -> Self {
+        Self { generation: pending.generation, deadline: seconds(pending.deadline) }
+    }
+}
+
+impl From<&GenerationView> for v1::Generation {
+    fn from(past: &GenerationView) -> Self {
+        let GenerationView { generation, who, reason, restores, diff, .. } = past.clone();
+        Self { generation, time: timestamp(past.time), who, reason, outcome: Some(v1::Outcome::from(&past.outcome)), restores, diff }
+    }
+}
+
+impl From<v1::Generation> for GenerationView {
+    fn from(past: v1::Generation) -> Self {
+        let v1::Generation { generation, time, who, reason, outcome, restores, diff } = past;
+        Self { generation, time: seconds(time), who, reason, outcome: outcome.map(Into::into).unwrap_or_default(), restores, diff }
+    }
+}
+
 impl From<&LastChange> for v1::LastChange {
     fn from(change: &LastChange) -> Self {
         let outcome = Some(v1::Outcome::from(&change.outcome));
@@ -181,6 +210,23 @@ mod tests {
         for (login, _) in LOGINS {
             let endpoint = EndpointStatus { login, ..EndpointStatus::default() };
             assert_eq!(EndpointStatus::from(v1::EndpointStatus::from(&endpoint)), endpoint);
+        }
+    }
+
+    #[test]
+    fn a_past_change_comes_back_as_it_was() {
+        for restores in [None, Some(0), Some(2)] {
+            let change = sample::status().last_change.unwrap();
+            let past = GenerationView {
+                generation: 3,
+                time: change.time,
+                who: change.who,
+                reason: "why".into(),
+                outcome: change.outcome,
+                restores,
+                diff: "-a\n+b\n".into(),
+            };
+            assert_eq!(GenerationView::from(v1::Generation::from(&past)), past);
         }
     }
 

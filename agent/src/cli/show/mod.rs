@@ -1,8 +1,10 @@
 //! Answers for people: calm, aligned, short. Pure: values in, text out.
 
+mod history;
 mod pull;
 mod status;
 
+pub use history::{generation, history};
 pub use pull::{phase as pull_phase, pulled, size};
 pub use status::status;
 

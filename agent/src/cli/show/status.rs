@@ -20,6 +20,10 @@ pub fn status(status: &Status, paint: Paint, now: i64) -> String {
     if let Some(hold) = &status.hold {
         add(&mut text, paint, "held", &format!("by {}, since {}", hold.cause, time(hold.since, now)));
     }
+    if let Some(pending) = &status.pending {
+        let left = (pending.deadline - now).max(0);
+        add(&mut text, paint, "pending", &format!("generation {}, gone back from in {left} s unless confirmed", pending.generation));
+    }
     text.push_str(&containerd(&status.containerd, paint));
     text.push_str(&section(paint, "hosts", status.hosts.iter().flat_map(host)));
     text.push_str(&section(paint, "mirrors", mirrors(&status.endpoints)));
@@ -129,9 +133,14 @@ fn findings(status: &Status, paint: Paint) -> String {
 
 /// A point in time, and how long ago it was.
 fn time(at: i64, now: i64) -> String {
+    format!("{} ({})", moment(at), age(now - at))
+}
+
+/// A point in time.
+#[must_use]
+pub fn moment(at: i64) -> String {
     let Ok(seconds) = u64::try_from(at) else { return "at an unknown time".into() };
-    let shown = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
-    format!("{shown} ({})", age(now - at))
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 
 fn age(seconds: i64) -> String {
@@ -156,6 +165,7 @@ next        nothing to do
 
 proof       containerd's live settings name /etc/containerd/certs.d
 spec        /etc/mirrorlet/mirrors.yaml, wanted abababababab, generation 3 in effect
+pending     generation 3, gone back from in 470 s unless confirmed
 containerd  2.1.4, pid 812, CRI ready
             containerd.service, /etc/containerd/config.toml
 

@@ -26,7 +26,7 @@ use crate::{
     reconcile::commands::{ApplyEvent, ApplyOrder, Command, CommandError, Commands, Ended},
     service::{Api, listen},
     spec::problem::{Location, Problem},
-    status::{Condition, OutcomeView, Status, sample},
+    status::{Condition, GenerationView, OutcomeView, Status, sample},
 };
 
 const SPEC: &str = "registryMirrors:\n  - endpoint: https://mirror.example:5000\n    hosts: [docker.io]\n    caCertPath: CA\n";
@@ -101,6 +101,13 @@ async fn reconcile(mut inbox: mpsc::Receiver<Command>, taken: mpsc::UnboundedSen
             Command::Resume { reply, .. } => {
                 drop(reply.send(Err(CommandError::Precondition(Problem::new("hold.none", "nothing is held", "")))))
             }
+            Command::Revert { order, reply } => drop(reply.send(match order.generation {
+                Some(9) => Err(CommandError::Precondition(Problem::new("generation.unknown", "generation 9 is not remembered", ""))),
+                _ => Ok((outcome("changed"), "e2".into())),
+            })),
+            Command::Confirm { reply, .. } => drop(reply.send(Ok(sample::status()))),
+            Command::History { reply } => drop(reply.send(Ok((1..=120).rev().map(past).collect()))),
+            Command::Show { generation, reply } => drop(reply.send(Ok(past(generation)))),
             Command::Restore { order, reply } => {
                 let kind = if order.validate_only { "unchanged" } else { "changed" };
                 drop(reply.send(Ok((outcome(kind), plan(&[]), "e2".into()))));
@@ -126,6 +133,10 @@ fn applied(order: ApplyOrder, events: &mpsc::UnboundedSender<ApplyEvent>, taken:
     events.send(ApplyEvent::Entered(Phase::Writing, "files are written".into())).unwrap();
     events.send(ApplyEvent::Ended(outcome(&kind))).unwrap();
     Ok((outcome(&kind), "e2".into()))
+}
+
+fn past(generation: u64) -> GenerationView {
+    GenerationView { generation, who: "drift".into(), outcome: outcome("changed"), diff: "+new\n".into(), ..GenerationView::default() }
 }
 
 fn outcome(kind: &str) -> OutcomeView {
@@ -180,7 +191,7 @@ async fn who_is_not_root_may_look_and_change_nothing() {
     assert_eq!(daemon.run("status").await.code, exit::DONE);
     assert_eq!(daemon.run("plan").await.code, exit::DIFFERS);
     let apply = format!("apply {}", daemon.spec());
-    for verb in [apply.as_str(), "resume", "disable", "disable --dry-run", "pull busybox"] {
+    for verb in [apply.as_str(), "resume", "disable", "disable --dry-run", "pull busybox", "revert", "confirm 3"] {
         let run = daemon.run(verb).await;
         assert_eq!((run.code, run.out.as_str()), (exit::DENIED, ""), "{verb}");
         assert!(run.err.starts_with("mirrorctl: only root may call "), "{}", run.err);
@@ -211,6 +222,22 @@ async fn apply_sends_the_inputs_and_tells_the_phases() {
 }
 
 #[tokio::test]
+async fn past_changes_are_listed_shown_and_gone_back_to() {
+    let daemon = Daemon::start();
+    let listed = daemon.run("history --most 70 -o json").await;
+    let listed: Vec<GenerationView> = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!((listed.len(), listed[0].generation, listed[69].generation), (70, 120, 51));
+    assert_eq!(daemon.run("history").await.out.lines().count(), 21);
+    assert!(daemon.run("show 7").await.out.ends_with("+new\n"));
+    let back = daemon.run("revert").await;
+    assert!(back.code == exit::DONE && back.out.contains("generation 4") && back.out.contains("mirrorctl resume"), "{}", back.out);
+    assert_eq!(daemon.run("revert 9").await.code, exit::REFUSED);
+    assert_eq!(daemon.run("confirm 3").await.code, exit::DONE);
+    let pending = daemon.run(&format!("apply {} --confirm-within 2m", daemon.spec())).await;
+    assert!(pending.err.ends_with("It is gone back from in 2m unless you say: mirrorctl confirm 4\n"), "{}", pending.err);
+}
+
+#[tokio::test]
 async fn every_end_of_an_apply_has_its_exit_code() {
     let daemon = Daemon::start();
     let spec = daemon.spec();
@@ -220,7 +247,8 @@ async fn every_end_of_an_apply_has_its_exit_code() {
         ("--take-over refused", exit::REFUSED),
         ("--etag stale", exit::STALE),
         ("--etag invalid", exit::USAGE),
-        ("--confirm-within 2m", exit::USAGE),
+        ("--confirm-within 2m", exit::DONE),
+        ("--confirm-within 10ms", exit::USAGE),
     ] {
         let run = daemon.run(&format!("apply {spec} {options}")).await;
         assert_eq!(run.code, code, "{options}: {}", run.err);

@@ -145,19 +145,27 @@ impl Files {
     /// # Errors
     /// When a system call fails.
     pub fn put(&self, path: &str, content: &Content, attributes: &Attributes) -> Result<(), FileError> {
+        self.put_unsynced(path, content, attributes)?;
+        door::sync(&self.parent(path)?.fd, path)
+    }
+
+    /// The same, but its name outlives a power cut only once the directory is synced by a later change in it.
+    ///
+    /// # Errors
+    /// When a system call fails.
+    pub fn put_unsynced(&self, path: &str, content: &Content, attributes: &Attributes) -> Result<(), FileError> {
         let parent = self.parent(path)?;
         let new = format!("{OURS}{}.new", parent.name);
         door::unlink(&parent.fd, &new, path)?;
         door::write_new(&parent.fd, &new, content, attributes, path)?;
-        door::rename(&parent.fd, &new, parent.name, path)?;
-        door::sync(&parent.fd, path)
+        door::rename(&parent.fd, &new, parent.name, path)
     }
 
-    /// Adds a line to a file and syncs it.
+    /// Adds a line to a file, and syncs it when that is asked for.
     ///
     /// # Errors
     /// When a system call fails.
-    pub fn append(&self, path: &str, line: &str) -> Result<(), FileError> {
+    pub fn append(&self, path: &str, line: &str, is_synced: bool) -> Result<(), FileError> {
         use std::io::Write;
 
         use nix::{
@@ -168,7 +176,7 @@ impl Files {
         let flags = OFlag::O_APPEND | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file = File::from(door::failed(openat(&parent.fd, parent.name, flags, Mode::empty()), "open", path)?);
         door::failed_io(file.write_all(line.as_bytes()), "write", path)?;
-        door::failed_io(file.sync_data(), "sync", path)
+        if is_synced { door::failed_io(file.sync_data(), "sync", path) } else { Ok(()) }
     }
 
     /// Removes a file, link or whole directory that may be gone already.
@@ -176,9 +184,17 @@ impl Files {
     /// # Errors
     /// When a system call fails.
     pub fn remove(&self, path: &str) -> Result<(), FileError> {
+        self.remove_unsynced(path)?;
+        door::sync(&self.parent(path)?.fd, path)
+    }
+
+    /// The same, but after a power cut it may be there again.
+    ///
+    /// # Errors
+    /// When a system call fails.
+    pub fn remove_unsynced(&self, path: &str) -> Result<(), FileError> {
         let parent = self.parent(path)?;
-        door::remove_tree(&parent.fd, parent.name, path)?;
-        door::sync(&parent.fd, path)
+        door::remove_tree(&parent.fd, parent.name, path)
     }
 
     /// Makes a directory of the agent's own and what is above it, 0700 at its end.
