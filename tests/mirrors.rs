@@ -1,5 +1,7 @@
 //! Every kind of mirror, proven by access logs on every generation.
 
+use std::time::Duration;
+
 use crate::{
     harness::{
         access_log::Served,
@@ -93,6 +95,42 @@ fn token_login(generation: Generation) {
     agent.disable();
     assert!(!agent.node.read_text(CONFIG).contains("other"));
     assert_eq!(agent.node.stat(CONFIG).mode & 0o777, 0o644);
+}
+
+/// Neither the change nor the generation before brings the CRI back: the node gets what it had before us, and nothing loops.
+#[test]
+fn the_original_is_the_last_rung() {
+    let lab = Lab::create();
+    let tokens = lab.token_server("192.0.2.30:80", vec![Login::new("me", "one"), Login::new("me", "two")]);
+    let upstream = lab.upstream(crate::stand::UPSTREAM, "up.lab gcr.io");
+    let mirror = lab.registry(RegistryOptions::new(MIRROR).tls(lab.ca().issue(&["192.0.2.10"])).token(tokens.issuer("mirror")));
+    let stand = Stand { upstream, mirror, lab };
+    let image = crate::stand::app();
+    image.put(&stand.upstream.storage());
+    image.put(&stand.mirror.storage());
+    let files = [("/root/.docker/config.json", docker_config(MIRROR, "me", "one"))];
+    let lines = ["pullCredentialConfigPath: /root/.docker/config.json"];
+    let agent = agent_with(&stand, Generation::V17, &format!("https://{MIRROR}"), &lines, &files);
+    // From now on containerd's CRI is dead with whatever names our directory.
+    let stub = "#!/bin/sh\ncase \"$*\" in *--version*|*dump*) exec /usr/bin/containerd.real \"$@\";; esac\nif grep -q certs.d /etc/containerd/config.toml; then printf 'version = 2\\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\\n' > /run/broken.toml; exec /usr/bin/containerd.real -c /run/broken.toml \"$@\"; fi\nexec /usr/bin/containerd.real \"$@\"\n";
+    agent.node.run_ok(["mv", "/usr/bin/containerd", "/usr/bin/containerd.real"]);
+    agent.node.write("/usr/bin/containerd", stub);
+    agent.node.run_ok(["chmod", "755", "/usr/bin/containerd"]);
+    agent.node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nsettle_for = \"100ms\"\nquiet_for = \"0s\"\nready_deadline = \"3s\"\n");
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    agent.wait_for("in-effect");
+    let starts = agent.starts();
+    agent.node.write_atomic("/root/.docker/config.json", docker_config(MIRROR, "me", "two"));
+    let status = agent.wait_for("held");
+    assert_eq!((status["hold"]["cause"].as_str(), status["effective_generation"].as_u64()), (Some("rescue"), Some(0)), "{status:#}");
+    assert!(status["problems"].to_string().contains("restart.cri"), "{status:#}");
+    assert!(!agent.node.read_text(CONFIG).contains("certs.d"));
+    agent.node.wait_cri(Duration::from_secs(10));
+    assert_eq!(agent.starts() - starts, 3, "there, back, and to the original");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(agent.starts() - starts, 3);
+    let past = agent.node.run_ok(["mirrorctl", "history"]);
+    assert!(past.contains("rescue") && past.contains("to the node as it was found"), "{past}");
 }
 
 fn namespace(generation: Generation) {

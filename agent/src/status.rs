@@ -140,7 +140,7 @@ pub struct EndpointStatus {
 /// Why nothing is applied for now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldStatus {
-    /// `disable`, `revert` or `expiry`.
+    /// `disable`, `revert`, `expiry` or `rescue`.
     pub cause: String,
     /// Seconds of Unix time.
     pub since: i64,

@@ -25,7 +25,7 @@ use crate::{
         Observed, Process,
         entry::{Content, Entry},
         generation::{self, Generation},
-        record::{Applied, Change, Ending, Hold, Loaded, Note, Parked, Pending, Proof, Record, RestartNote},
+        record::{Applied, Change, Ending, Hold, HoldCause, Loaded, Note, Parked, Pending, Proof, Record, RestartNote},
     },
     plan::{Plan, explain, step::Step},
     spec::{names::Digest, problem::Problem},
@@ -176,7 +176,9 @@ impl<'a> Apply<'a> {
             record.inline_inputs.clone_from(inputs);
             record.inline_inputs_for = Some(*text_digest);
         }
-        record.parked = None;
+        if order.hold.as_ref().is_none_or(|hold| hold.cause != HoldCause::Rescue) {
+            record.parked = None;
+        }
         record.pending = None;
         record.place = Some(observed.containerd.place.clone());
         if let (Some(process), Some(settings)) = (observed.containerd.process.known(), &after.settings)
@@ -216,6 +218,8 @@ impl<'a> Apply<'a> {
         self.keep_originals(plan, observed)?;
         let generation = observed.record.generation + 1;
         let tasks = match &plan.restart {
+            // What is dead already has no tasks to lose track of.
+            Some(_) if order.is_undo() => client.tasks().await.unwrap_or_default(),
             Some(_) => client.tasks().await.map_err(|error| prove::tasks_unknown(&error))?,
             None => BTreeMap::new(),
         };
@@ -470,6 +474,12 @@ fn with_proof(mut record: Record, process: Option<&Process>, earlier: Option<&Pr
         record.proof = Some(Proof { process: process.clone(), time: clock::unix_seconds() });
     }
     record
+}
+
+/// The files before the change do not bring the CRI back either.
+#[must_use]
+pub fn is_cri_dead(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.code == undo::CRI_DEAD)
 }
 
 /// A file access that failed, as a problem.

@@ -62,11 +62,14 @@ fn is_empty_directory(entry: &Entry) -> bool {
     matches!(entry, Entry::Directory { files, .. } if files.is_empty())
 }
 
+/// Code of the problem that the old files do not bring the CRI back either.
+pub const CRI_DEAD: &str = "node.cri-dead";
+
 /// The old files do not bring the CRI back either.
 #[must_use]
 pub fn node_at_fault(problem: &Problem) -> Problem {
     Problem::new(
-        "node.cri-dead",
+        CRI_DEAD,
         format!("every file is as before, but containerd's CRI does not come back: {}", problem.message),
         "the node is at fault, not the change: see \"journalctl -u containerd\" and \"ctr plugins ls\"; nothing is tried again until you ask for it",
     )

@@ -131,6 +131,8 @@ pub enum HoldCause {
     Revert,
     /// A generation was not confirmed in time.
     Expiry,
+    /// containerd's CRI came back with no other state than the original.
+    Rescue,
 }
 
 /// After disable, revert or expiry nothing is applied until the spec changes or `resume`.

@@ -16,6 +16,8 @@ pub enum Cause {
     SettingsChange,
     /// They are on disk, but the running containerd was started before them.
     NotLoaded,
+    /// The CRI came back neither with the change nor with the files before it.
+    CriDead,
 }
 
 impl Cause {
@@ -25,6 +27,7 @@ impl Cause {
         match self {
             Self::SettingsChange => "registry-settings-change",
             Self::NotLoaded => "not-loaded",
+            Self::CriDead => "cri-dead",
         }
     }
 
@@ -34,6 +37,7 @@ impl Cause {
         match self {
             Self::SettingsChange => "containerd reads the registry settings of its config file only when it starts",
             Self::NotLoaded => "the running containerd was started before its config file had these registry settings",
+            Self::CriDead => "its CRI came back neither with the change nor with the files before it",
         }
     }
 }

@@ -160,7 +160,7 @@ impl Reconciler {
         };
         let reason = match cause {
             HoldCause::Expiry => "nobody confirmed it in time",
-            HoldCause::Revert | HoldCause::Disable => "somebody went back",
+            HoldCause::Revert | HoldCause::Disable | HoldCause::Rescue => "somebody went back",
         };
         let order = Order {
             who: who.to_owned(),

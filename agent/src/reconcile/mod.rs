@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     apply::{
-        Apply, Effort, Order, Outcome, activate, is_contested, is_transient,
+        Apply, Effort, Order, Outcome, activate, is_contested, is_cri_dead, is_transient,
         journal::Phase,
         recover::{self, Recovery},
     },
@@ -35,9 +35,12 @@ use crate::{
     },
     observed::{
         Observed,
-        record::{Proof, Record, RestartNote},
+        record::{HoldCause, Proof, Record, RestartNote},
     },
-    plan::{self, Plan, Policy},
+    plan::{
+        self, Plan, Policy,
+        restart::{self, Restart},
+    },
     spec::{InputName, problem::Problem},
     status::{Condition, EndpointStatus, OutcomeView, Status},
 };
@@ -468,7 +471,35 @@ impl Reconciler {
         self.note_repair(order, &outcome);
         self.retry.note(&outcome, clock::unix_seconds());
         tell(&outcome);
-        outcome
+        match &outcome {
+            Outcome::RolledBack(_, problems) if is_cri_dead(problems) && order.restores != Some(0) => Box::pin(self.rescue(outcome)).await,
+            _ => outcome,
+        }
+    }
+
+    /// The last rung: neither the change nor the generation before brings the CRI back, so the node gets what it had before us. When that
+    /// does not help either, the node is at fault; nothing further is tried.
+    async fn rescue(&mut self, failed: Outcome) -> Outcome {
+        if self.record.owned.is_empty() {
+            return failed;
+        }
+        let Ok(mut look) = self.look_back().await else { return failed };
+        look.plan.restart = self.host.can_restart().then(|| Restart { cause: restart::Cause::CriDead, also_effective: Vec::new() });
+        let order = Order {
+            who: "rescue".into(),
+            reason: restart::Cause::CriDead.sentence().into(),
+            hold: Some(self.hold(HoldCause::Rescue)),
+            restores: Some(0),
+            ..Order::default()
+        };
+        let rescue = self.carry_out(&look, &order, &|_, _| {}).await;
+        match (failed, rescue) {
+            (Outcome::RolledBack(effort, problems), Outcome::Changed(further) | Outcome::RolledBack(further, _)) => {
+                let (restarts, cri_gap_ms) = (effort.restarts + further.restarts, effort.cri_gap_ms.max(further.cri_gap_ms));
+                Outcome::RolledBack(Effort { restarts, cri_gap_ms, ..effort }, problems)
+            }
+            (failed, _) => failed,
+        }
     }
 
     /// Repairs are counted, so that a fight with somebody else ends.

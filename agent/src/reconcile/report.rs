@@ -120,6 +120,7 @@ const fn hold_word(cause: HoldCause) -> &'static str {
         HoldCause::Disable => "disable",
         HoldCause::Revert => "revert",
         HoldCause::Expiry => "expiry",
+        HoldCause::Rescue => "rescue",
     }
 }
 
@@ -238,7 +239,7 @@ fn login_notices(status: &Status) -> Vec<ProblemView> {
 fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<ProblemView> {
     match condition {
         Condition::Refused => look.plan.refusals.iter().map(ProblemView::from).collect(),
-        Condition::RolledBack => {
+        Condition::RolledBack | Condition::Held => {
             let notes = reconciler.record.parked.iter().flat_map(|parked| &parked.problems);
             notes.map(|note| ProblemView::from(&Problem::from(note))).collect()
         }
