@@ -74,6 +74,33 @@ fn cri_dead_after_restart(generation: Generation) {
     assert_eq!(agent.status()["condition"], "rolled-back");
 }
 
+/// Since containerd was started somebody put a mistake into its config that "config dump" does not see. The restart that the spec needs
+/// would make it effective: tried beforehand, it is refused, and containerd goes on as it is. Without the trial it costs two restarts.
+fn a_config_that_kills_the_cri_is_found_beforehand(generation: Generation) {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(generation));
+    let mistake = "\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  default_runtime_name = \"nope\"\n";
+    agent.node.run_ok(["sh".into(), "-c".into(), format!("printf '%s' '{mistake}' >> {CONFIG}")]);
+    let tree = agent.containerd_tree();
+    let starts = agent.starts();
+    agent.write_spec(&spec(MIRROR));
+    let status = agent.wait_for("refused");
+    assert_eq!(status["problems"][0]["code"], "candidate.cri-dead", "{status:#}");
+    assert!(status["problems"].to_string().contains("nope"), "{status:#}");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!((agent.starts(), agent.containerd_tree()), (starts, tree.clone()));
+    assert!(agent.node.cri_answers());
+    assert!(!agent.node.exists("/run/mirrorlet/trial"), "a trial leaves nothing");
+    assert!(!agent.node.run(["systemctl", "is-active", "--quiet", "mirrorlet-trial"]).success());
+
+    let settings = "[restart]\nsettle_for = \"100ms\"\nquiet_for = \"0s\"\nready_deadline = \"3s\"\ntrial_boot = false\n";
+    agent.node.write("/etc/mirrorlet/mirrorlet.toml", settings);
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    let status = agent.wait_for("rolled-back");
+    assert!(status["problems"].to_string().contains("node.cri-dead"), "the old files hold the mistake too: {status:#}");
+    assert_eq!((agent.starts(), agent.containerd_tree()), (starts + 2, tree));
+}
+
 /// containerd does not start at all with the new config.
 fn containerd_does_not_come_back(generation: Generation) {
     let stand = Stand::new();
@@ -185,6 +212,7 @@ on_each_generation!(
     disabled_stays_disabled,
     a_restart_waits_for_a_quiet_moment,
     cri_dead_after_restart,
+    a_config_that_kills_the_cri_is_found_beforehand,
     containerd_does_not_come_back,
     a_spec_that_stops_being_valid,
     two_hundred_changes_under_load

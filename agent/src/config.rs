@@ -18,6 +18,8 @@ pub const HOSTS_DIR: &str = "/etc/containerd/certs.d";
 pub const CONTAINERD_SOCKET_PATH: &str = "/run/containerd/containerd.sock";
 /// Journal, record and before-images.
 pub const STATE_DIR: &str = "/var/lib/mirrorlet";
+/// Where a config is tried before it goes live; gone afterwards.
+pub const TRIAL_DIR: &str = "/run/mirrorlet/trial";
 /// gRPC for `mirrorctl` and local callers.
 pub const SOCKET_PATH: &str = "/run/mirrorlet/mirrorlet.sock";
 
@@ -134,6 +136,8 @@ pub struct RestartSettings {
     pub driver: RestartDriver,
     /// Program and arguments for the driver `command`.
     pub command: Vec<String>,
+    /// The config is tried with a second containerd before a restart.
+    pub trial_boot: bool,
     /// No pull and no start of a container for so long before a restart; 0s does not wait.
     #[serde(deserialize_with = "duration")]
     pub quiet_for: Duration,
@@ -157,6 +161,7 @@ impl Default for RestartSettings {
         Self {
             driver: RestartDriver::Systemd,
             command: Vec::new(),
+            trial_boot: true,
             quiet_for: Duration::from_secs(2),
             quiet_deadline: Duration::from_secs(60),
             quiet_policy: QuietPolicy::GiveUp,

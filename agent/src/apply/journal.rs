@@ -22,6 +22,8 @@ pub const FORMAT: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
+    /// Nothing is begun: the new config is tried.
+    Checking,
     /// Nothing is begun: containerd is busy, and a quiet moment is waited for.
     Waiting,
     /// The intent is on disk, nothing else was touched.

@@ -2,6 +2,7 @@
 //! journal, restarted if a restart had happened, and checked again.
 
 pub mod activate;
+mod candidate;
 pub mod journal;
 pub mod prove;
 mod quiet;
@@ -211,7 +212,9 @@ impl<'a> Apply<'a> {
 
     async fn begin(self, plan: &'a Plan, observed: &Observed, order: &'a Order, progress: Progress<'_>) -> Result<Run<'a>, Problem> {
         let client = self.host.client(&observed.containerd.place)?;
+        let mut notices = Vec::new();
         if plan.restart.is_some() && !order.is_undo() {
+            notices = candidate::check(self.host, plan, observed, progress).await?;
             quiet::wait(self.host, &client, progress).await?;
         }
         self.check_before(plan)?;
@@ -235,7 +238,7 @@ impl<'a> Apply<'a> {
             begun: 0,
             process: observed.containerd.process.known().cloned(),
             tasks,
-            notices: Vec::new(),
+            notices,
             restarts: Vec::new(),
             pending: None,
         })

@@ -55,6 +55,7 @@ fn planned(plan: &PlanView) -> String {
 
 const fn word(phase: Phase) -> &'static str {
     match phase {
+        Phase::Checking => "checking",
         Phase::Waiting => "waiting",
         Phase::Prepared => "prepared",
         Phase::Writing => "writing",

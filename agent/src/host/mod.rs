@@ -16,5 +16,6 @@ pub mod signals;
 pub mod socket;
 pub mod state;
 pub mod timer;
+pub mod trial;
 pub mod units;
 pub mod watch;

@@ -2,6 +2,7 @@
 //!
 //! Pure: a plan is a value. Nothing is touched before all of it is known.
 
+pub mod candidate;
 mod carried;
 pub mod conflict;
 mod directories;

@@ -31,6 +31,7 @@ use crate::{
         clock, notify,
         observe::Host,
         state::{Lock, StateError},
+        trial,
         watch::{Changes, Watch},
     },
     observed::{
@@ -203,6 +204,7 @@ impl Reconciler {
     async fn serve_until(mut self, stop: impl Future<Output = ()>, mut commands: mpsc::Receiver<Command>, tick: Arc<Notify>) {
         tokio::pin!(stop);
         let mut ticks = 0_u32;
+        trial::clear(&self.host.files).await;
         self.pay_owed_restart().await;
         self.look_and_act(Cause::Event).await;
         let changes = self.changes.clone();

@@ -10,7 +10,8 @@ const KINDS: [(&str, v1::OutcomeKind); 4] = [
     ("refused", v1::OutcomeKind::Refused),
 ];
 
-const PHASES: [(Phase, v1::Phase); 8] = [
+const PHASES: [(Phase, v1::Phase); 9] = [
+    (Phase::Checking, v1::Phase::Checking),
     (Phase::Waiting, v1::Phase::Waiting),
     (Phase::Prepared, v1::Phase::Prepared),
     (Phase::Writing, v1::Phase::Writing),

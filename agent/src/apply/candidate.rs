@@ -1,0 +1,104 @@
+//! What containerd would make of the new config, found out before a live file changes: its own dump of a copy, and a trial boot.
+
+use super::{Progress, journal::Phase};
+use crate::{
+    config::{RestartDriver, TRIAL_DIR},
+    host::{
+        commands,
+        observe::Host,
+        trial::{self, Trial},
+    },
+    observed::{Observed, entry::Attributes},
+    plan::{Plan, candidate},
+    spec::problem::Problem,
+};
+
+/// Checks what containerd would be restarted with. What could not be tried is told and stops nothing.
+///
+/// # Errors
+/// When containerd would not come up with it, or would lose settings of others.
+pub async fn check(host: &Host, plan: &Plan, observed: &Observed, progress: Progress<'_>) -> Result<Vec<Problem>, Problem> {
+    let text = candidate::text(plan, observed);
+    if text.is_empty() || !host.settings.restart.trial_boot || host.is_offline {
+        return Ok(Vec::new());
+    }
+    progress(Phase::Checking, "trying the new config before a live file changes");
+    dump(host, &text, observed).await?;
+    if host.settings.restart.driver != RestartDriver::Systemd {
+        return Ok(Vec::new());
+    }
+    boot(host, &text, observed).await
+}
+
+/// `containerd config dump` of a copy says the same as of the live file, but for the registry settings.
+async fn dump(host: &Host, text: &str, observed: &Observed) -> Result<(), Problem> {
+    let place = &observed.containerd.place;
+    if observed.config.root.text.is_none() {
+        return Ok(());
+    }
+    let path = format!("{TRIAL_DIR}/config.toml");
+    let copy = candidate::copy(&place.config, text)?;
+    let files = &host.files;
+    let written = files.make_own_directory(TRIAL_DIR).and_then(|()| files.put(&path, &copy.into(), &Attributes::root(0o600)));
+    written.map_err(|error| super::file_problem(&error))?;
+    let (now, then) = (
+        commands::containerd_config_dump(&place.binary, &place.config).await,
+        commands::containerd_config_dump(&place.binary, &path).await,
+    );
+    trial::clear(files).await;
+    let (now, then) = match (now, then) {
+        (Ok(now), Ok(then)) => (now, then),
+        (_, Err(error)) => {
+            let message = format!("containerd cannot read the config it would be restarted with: {error}");
+            return Err(Problem::new("candidate.unreadable", message, "nothing was changed; see what the plan writes"));
+        }
+        // The live one cannot be dumped: the plan has said so.
+        (Err(_), Ok(_)) => return Ok(()),
+    };
+    let lost = candidate::differences(&now, &then).unwrap_or_default();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let message =
+        format!("with the new config containerd would also change {}", lost.iter().take(5).cloned().collect::<Vec<_>>().join(", "));
+    Err(Problem::new("candidate.changes-more", message, format!("nothing was changed; look at {} and its imports", place.config)))
+}
+
+async fn boot(host: &Host, text: &str, observed: &Observed) -> Result<Vec<Problem>, Problem> {
+    let place = &observed.containerd.place;
+    let trial = candidate::trial(&place.config, text)?;
+    let reason = match trial::boot(&host.files, &place.binary, &trial.config).await {
+        Ok(Trial::Ready) => return Ok(told(&trial.left_out)),
+        Ok(Trial::Dead(reason)) => reason,
+        Err(error) => {
+            let message = format!("the new config could not be tried beforehand: {error}");
+            return Ok(vec![Problem::new("candidate.not-tried", message, "the restart itself is watched and undone all the same")]);
+        }
+    };
+    if works_today(host, observed).await {
+        let message = format!("a second containerd cannot be tried on this node ({reason}), not with today's config either");
+        return Ok(vec![Problem::new("candidate.not-tried", message, "the restart itself is watched and undone all the same")]);
+    }
+    Err(Problem::new(
+        "candidate.cri-dead",
+        format!("tried beforehand, containerd's CRI does not come up: {reason}"),
+        format!("nothing was changed and containerd was not restarted; mend {} or what it imports", place.config),
+    ))
+}
+
+/// Today's config is what the healthy process was started with, and yet a trial of it fails: then trials say nothing here.
+async fn works_today(host: &Host, observed: &Observed) -> bool {
+    let containerd = &observed.containerd;
+    let is_what_runs = observed.config.changed_ms() < containerd.started_ms && containerd.cri.known().is_some();
+    let Some(text) = observed.config.root.text.as_ref().and_then(|content| content.text()) else { return false };
+    let Ok(today) = candidate::trial(&containerd.place.config, text) else { return false };
+    is_what_runs && matches!(trial::boot(&host.files, &containerd.place.binary, &today.config).await, Ok(Trial::Dead(_)))
+}
+
+fn told(left_out: &[String]) -> Vec<Problem> {
+    if left_out.is_empty() {
+        return Vec::new();
+    }
+    let message = format!("the new config was tried beforehand without {}", left_out.join(", "));
+    vec![Problem::new("candidate.left-out", message, "what reaches out of a trial is only seen at the restart")]
+}
