@@ -20,7 +20,7 @@ export MIRRORLET_DEB := $(TARGET)/debian/mirrorlet_$(VERSION)-1_$(shell dpkg --p
 
 SCRIPTS := .ci/run $(wildcard packaging/*.sh packaging/deb/* tests/harness/node/*.sh)
 
-.PHONY: help prerequisites build release deb check check-unit test test-fast demo bench clean-house
+.PHONY: help prerequisites build release deb check check-unit test test-fast torture demo bench clean-house
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | column -t -s $$'\t'
@@ -58,6 +58,9 @@ test: check deb ## everything
 
 test-fast: ## unit tests, and cases that need no node
 	cargo nextest run --workspace --locked --no-tests warn -E 'not binary(system) + test(/^(cases|architecture|readme)/)'
+
+torture: ## breaks it at every point there is, not at a tenth of them as "make test" does
+	MIRRORLET_TORTURE=whole cargo nextest run --profile torture --workspace --locked -E 'test(/^torture::/)'
 
 demo: deb ## the product on a node of its own
 	cargo run --quiet --locked --package mirrorlet --example demo

@@ -20,3 +20,4 @@ mod operators;
 mod package;
 mod readme;
 mod stand;
+mod torture;

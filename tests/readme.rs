@@ -100,6 +100,22 @@ fn every_verb_is_named_and_explains_itself() {
     }
 }
 
+/// What the README promises for bad days is held by a test of that name.
+#[test]
+fn every_promise_has_its_test() {
+    let (_, rest) = README.split_once("\n## What can go wrong and what happens then\n").unwrap();
+    let (page, _) = rest.split_once("\n## ").unwrap();
+    let named: Vec<&str> = page.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit_once('`').map(|(_, name)| name)).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests");
+    let sources: String = ["configs", "daemon", "history", "mirrors", "operators", "package", "torture/faults", "torture/reader"]
+        .map(|name| std::fs::read_to_string(format!("{tests}/{name}.rs")).unwrap())
+        .concat();
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+}
+
 #[test]
 fn every_folder_stands_in_the_order_of_the_map() {
     let (_, tree) = README.split_once("\n## The tree\n").unwrap();

@@ -211,6 +211,10 @@ impl<'a> Apply<'a> {
     }
 
     async fn begin(self, plan: &'a Plan, observed: &Observed, order: &'a Order, progress: Progress<'_>) -> Result<Run<'a>, Problem> {
+        if self.host.state().has_journal() {
+            let remedy = "mend the disk; it is finished by itself, or by \"mirrorlet recover\"";
+            return Err(Problem::new(undo::INCOMPLETE, "an earlier change is not undone yet", remedy));
+        }
         let client = self.host.client(&observed.containerd.place)?;
         let mut notices = Vec::new();
         if plan.restart.is_some() && !order.is_undo() {
@@ -403,8 +407,8 @@ impl Run<'_> {
     async fn back(mut self, observed: &Observed, cause: Problem) -> (Outcome, Record) {
         let mut problems = vec![cause];
         let _ = self.journal.mark_undoing(self.effort.restarts > 0);
-        let undone = undo::steps(&self.transaction(), self.journal.header(), self.begun);
-        problems.extend(undone.problems);
+        let mut undone = undo::steps(&self.transaction(), self.journal.header(), self.begun);
+        problems.extend(std::mem::take(&mut undone.problems));
         if self.effort.restarts > 0 {
             self.note_restart("the change was undone");
             let old = self.process.as_ref().map(|process| process.pid);
@@ -423,6 +427,10 @@ impl Run<'_> {
         if let (Some(applied), false) = (&self.order.applied, may_be_retried) {
             let problems = problems.iter().map(Note::from).collect();
             record.parked = Some(Parked { digest: applied.digest, since: clock::unix_seconds(), problems });
+        }
+        if undone.is_incomplete {
+            // The journal stays open, and with it the way back.
+            return (Outcome::RolledBack(self.effort, problems), record);
         }
         if let Err(error) = self.end(&mut record, Ending::RolledBack, &problems) {
             problems.push(state_problem(&error));

@@ -29,6 +29,13 @@ pub enum Recovery {
         /// Number of the change.
         generation: u64,
     },
+    /// Some step could not be undone; the journal stays open.
+    Incomplete {
+        /// Number of the change.
+        generation: u64,
+        /// Why not.
+        problems: Vec<Problem>,
+    },
     /// Every step was undone.
     Undone {
         /// Number of the change.
@@ -57,7 +64,9 @@ pub fn recover(host: &Host, _lock: &Lock) -> Result<(Recovery, Record), Problem>
             end(host, &found, record).map_err(|error| state_problem(&error))?
         }
     };
-    sweep(host).map_err(|error| state_problem(&error))?;
+    if !matches!(recovery, Recovery::Incomplete { .. }) {
+        sweep(host).map_err(|error| state_problem(&error))?;
+    }
     Ok((recovery, record))
 }
 
@@ -69,11 +78,14 @@ fn end(host: &Host, found: &journal::Found, record: Record) -> Result<(Recovery,
         journal::finish(host, header, record, found.last.generation.as_deref(), &transaction)?;
         return Ok((Recovery::Finished { generation }, (**record).clone()));
     }
-    let undo::Undone { problems, edited } = undo::steps(&transaction, header, header.steps.len());
+    let undo::Undone { problems, edited, is_incomplete } = undo::steps(&transaction, header, header.steps.len());
     let was_restarted = match found.last.phase {
         Phase::Undoing => found.last.restarted,
         phase => header.restarts && phase >= Phase::Activating,
     };
+    if is_incomplete {
+        return Ok((Recovery::Incomplete { generation, problems }, record));
+    }
     // Remembered before the journal goes: whoever is killed between the two still knows of it.
     let owed_restart = was_restarted.then(|| header.boot_id.clone()).or_else(|| record.owed_restart.clone());
     let past = interrupted(header, &problems);
@@ -99,8 +111,10 @@ fn interrupted(header: &journal::Header, problems: &[Problem]) -> Generation {
 
 /// Temporary names and nonce directories; no apply is open any more.
 fn sweep(host: &Host) -> Result<(), StateError> {
-    let hosts_dir = &host.settings.containerd.hosts_dir;
-    host.files.sweep(hosts_dir)?;
+    let (hosts_dir, state) = (&host.settings.containerd.hosts_dir, &host.settings.state.dir);
+    for directory in [hosts_dir, state, &format!("{state}/objects")] {
+        host.files.sweep(directory)?;
+    }
     if let Some((parent, _)) = hosts_dir.rsplit_once('/') {
         host.files.sweep(parent)?;
     }

@@ -1,9 +1,6 @@
 //! Undo is data: the states in the journal, put back in reverse order.
 
-use super::{
-    file_problem,
-    journal::{Claims, Header},
-};
+use super::journal::{Claims, Header};
 use crate::{
     host::files::Transaction,
     observed::{entry::Entry, record::Record},
@@ -17,13 +14,20 @@ pub struct Undone {
     pub problems: Vec<Problem>,
     /// Paths that somebody else changed in between.
     pub edited: Vec<String>,
+    /// Some step is not undone: the journal has to stay.
+    pub is_incomplete: bool,
 }
+
+/// A step is tried this often: a disk that answers once with an error may answer twice.
+const TRIES: usize = 3;
 
 /// Undoes the first `begun` steps. What could not be undone comes back as problems; the others are undone all the same.
 pub fn steps(transaction: &Transaction<'_>, header: &Header, begun: usize) -> Undone {
     let mut undone = Undone::default();
     for (index, step) in header.steps.iter().enumerate().take(begun).rev() {
-        match transaction.undo(index, &step.path, &step.before, &step.after) {
+        let undo = || transaction.undo(index, &step.path, &step.before, &step.after);
+        let undone_by_now = (1..TRIES).fold(undo(), |result, _| result.or_else(|_| undo()));
+        match undone_by_now {
             Ok(true) => tracing::info!(path = %step.path, "put back {}", step.path),
             Ok(false) => {
                 undone.edited.push(step.path.clone());
@@ -33,7 +37,11 @@ pub fn steps(transaction: &Transaction<'_>, header: &Header, begun: usize) -> Un
                     "\"mirrorctl disable\" takes what is ours out of it and leaves their change",
                 ));
             }
-            Err(error) => undone.problems.push(file_problem(&error)),
+            Err(error) => {
+                undone.is_incomplete = true;
+                let remedy = "the rest is undone as soon as that works; mend the disk or the directory";
+                undone.problems.push(Problem::new(INCOMPLETE, format!("not undone yet: {error}"), remedy));
+            }
         }
     }
     undone
@@ -61,6 +69,9 @@ pub fn with_edited(mut record: Record, edited: &[String], claims: &Claims) -> Re
 fn is_empty_directory(entry: &Entry) -> bool {
     matches!(entry, Entry::Directory { files, .. } if files.is_empty())
 }
+
+/// Code of the problem that a step could not be undone for now.
+pub const INCOMPLETE: &str = "undo.incomplete";
 
 /// Code of the problem that the old files do not bring the CRI back either.
 pub const CRI_DEAD: &str = "node.cri-dead";

@@ -1,7 +1,8 @@
 //! The daemon: arguments, settings, the node, then loop and service.
-#![expect(clippy::disallowed_macros, reason = "a program reads its arguments and prints its last word")]
+#![expect(clippy::disallowed_methods, reason = "a program reads its arguments and prints its last word")]
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
     match start(&arguments) {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
-            eprintln!("mirrorlet: {problem}");
+            complain(&format!("mirrorlet: {problem}"));
             ExitCode::from(match problem.code.as_ref() {
                 "state.locked" => exit::LOCKED,
                 "settings" => exit::USAGE,
@@ -110,7 +111,7 @@ async fn carry_out(verb: Verb, host: Host) -> Result<u8, Problem> {
         Verb::Revert { generation, .. } => Ok(gone_back(&reconciler.revert_to(generation).await?)),
         Verb::Recover => {
             reconciler.revert_pending_of_another_boot().await;
-            Ok(exit::DONE)
+            Ok(if reconciler.is_clean() { exit::DONE } else { exit::FAILED })
         }
     }
 }
@@ -134,13 +135,23 @@ async fn run(reconciler: Reconciler, status: watch::Receiver<Status>, settings: 
 
 /// Going back succeeded, whatever is to be said of the spec that is still there.
 fn gone_back(status: &Status) -> u8 {
-    println!("{}", status.line());
+    say(&status.line());
     exit::DONE
 }
 
 /// Prints where the node stands, and says it as an exit code.
 fn told(status: &Status) -> u8 {
-    println!("{}", status.line());
-    status.problems.iter().for_each(|problem| eprintln!("{problem}"));
+    say(&status.line());
+    status.problems.iter().for_each(|problem| complain(&problem.to_string()));
     status.condition.exit_code()
+}
+
+/// A line on stdout. Where nobody takes it, on a full disk or a closed pipe, the work goes on.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A line on stderr.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

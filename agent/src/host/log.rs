@@ -8,7 +8,9 @@ use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 pub fn start() {
     let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
     let journald = under_systemd.then(tracing_journald::layer).and_then(Result::ok);
-    let stderr = journald.is_none().then(|| tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr));
+    let stderr = journald
+        .is_none()
+        .then(|| tracing_subscriber::fmt::layer().with_target(false).log_internal_errors(false).with_writer(std::io::stderr));
     // Only our own words: libraries speak of frames and sockets.
     let ours = tracing_subscriber::filter::filter_fn(|metadata| metadata.target().starts_with("mirrorlet"));
     let _ = tracing_subscriber::registry()

@@ -7,7 +7,7 @@ use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use super::files::{FileError, Files};
 use crate::{
     observed::{
-        entry::{Attributes, Content},
+        entry::{Attributes, Content, Entry},
         generation::{self, Generation},
         record::{self, Record, RecordProblem},
     },
@@ -75,6 +75,12 @@ impl<'a> State<'a> {
     #[must_use]
     pub fn journal_path(&self) -> String {
         self.path("journal")
+    }
+
+    /// Whether an apply is open.
+    #[must_use]
+    pub fn has_journal(&self) -> bool {
+        !matches!(self.files.entry(&self.journal_path()), Ok(Entry::Absent))
     }
 
     /// Makes the directory and takes the lock.

@@ -1,11 +1,14 @@
 //! The loop that makes the node what the spec says. One task owns the node; everybody else sends it commands and reads its status.
 
+mod alone;
 pub mod commands;
 mod history;
+mod interrupted;
 pub mod machine;
 mod orders;
 mod probes;
 mod report;
+mod retry;
 mod watching;
 pub mod wish;
 
@@ -21,32 +24,29 @@ use tokio::{
 };
 
 use crate::{
-    apply::{
-        Apply, Effort, Order, Outcome, activate, is_contested, is_cri_dead, is_transient,
-        journal::Phase,
-        recover::{self, Recovery},
-    },
+    apply::{Apply, Effort, Order, Outcome, is_contested, is_cri_dead, journal::Phase, recover},
     config::{RestartDriver, Settings},
     host::{
         clock, notify,
         observe::Host,
-        state::{Lock, StateError},
+        state::Lock,
         trial,
         watch::{Changes, Watch},
     },
     observed::{
         Observed,
-        record::{HoldCause, Proof, Record, RestartNote},
+        record::{HoldCause, Proof, Record},
     },
     plan::{
         self, Plan, Policy,
         restart::{self, Restart},
     },
     spec::{InputName, problem::Problem},
-    status::{Condition, EndpointStatus, OutcomeView, Status},
+    status::{Condition, EndpointStatus, Status},
 };
-use commands::{Command, RestoreOrder, RevertOrder};
+use commands::Command;
 use machine::{Cause, Decision, Situation};
+use retry::Retry;
 use wish::{Wanted, Wish};
 
 /// Changes that follow each other this fast are one.
@@ -57,10 +57,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 const MOST_READS: usize = 4;
 /// So many repairs are remembered.
 const MOST_NOTED_REPAIRS: usize = 32;
-/// Somebody else's apply is over after this time.
-const LONGEST_LOCKED: Duration = Duration::from_secs(150);
-/// It is looked at this often whether the lock is free.
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// The one timer.
 const TICK: Duration = Duration::from_secs(30);
 /// The node is looked at every so many ticks; at each one while the watch is not complete.
@@ -80,32 +76,6 @@ pub struct Reconciler {
     probed: Option<crate::spec::names::Digest>,
     repairs: VecDeque<i64>,
     retry: Retry,
-}
-
-/// When an apply is tried again to which containerd gave no answer.
-#[derive(Debug, Default)]
-struct Retry {
-    failures: u32,
-    not_before: i64,
-    problems: Vec<Problem>,
-}
-
-impl Retry {
-    /// Notes how an apply ended: 30 s after the first silence, then twice as long each time, at most 10 minutes.
-    fn note(&mut self, outcome: &Outcome, now: i64) {
-        match outcome {
-            Outcome::RolledBack(Effort { restarts: 0, .. }, problems) | Outcome::Refused(problems) if is_transient(problems) => {
-                self.not_before = now + (30_i64 << self.failures.min(5)).min(600);
-                self.failures += 1;
-                self.problems.clone_from(problems);
-            }
-            _ => *self = Self::default(),
-        }
-    }
-
-    const fn is_due(&self, now: i64) -> bool {
-        self.failures > 0 && now >= self.not_before
-    }
 }
 
 /// A look at the node: what is wanted, what is there, and the way.
@@ -139,7 +109,7 @@ impl Reconciler {
         let changes = Arc::new(Changes::default());
         let (status, receiver) = watch::channel(Status::default());
         let watch = Watch::new(changes.clone());
-        tell_recovery(&recovery);
+        interrupted::tell(&recovery);
         let reconciler = Self {
             host,
             lock,
@@ -154,36 +124,6 @@ impl Reconciler {
             retry: Retry::default(),
         };
         Ok((reconciler, receiver))
-    }
-
-    /// A containerd that was restarted with files that are gone now is restarted again, unless it was in the meantime.
-    async fn pay_owed_restart(&mut self) {
-        let Some(boot) = self.record.owed_restart.clone() else { return };
-        let Ok(observed) = self.host.observe(self.record.clone()).await else { return };
-        let containerd = &observed.containerd;
-        let is_owed = boot == clock::boot_id()
-            && containerd.process.known().is_some()
-            && containerd.started_ms <= observed.config.changed_ms()
-            && self.host.can_restart();
-        if is_owed {
-            let restarted = match self.host.client(&containerd.place) {
-                Ok(client) => activate::restart(&self.host, &client, None).await.map(drop),
-                Err(problem) => Err(problem),
-            };
-            if let Err(problem) = restarted {
-                // Once more with the next tick.
-                tracing::error!("{problem}");
-                return;
-            }
-            let generation = self.record.generation;
-            self.record.restarts.push(RestartNote {
-                time: clock::unix_seconds(),
-                generation,
-                reason: "an interrupted change was undone".into(),
-            });
-        }
-        self.record.owed_restart = None;
-        self.keep_record();
     }
 
     fn keep_record(&self) {
@@ -222,82 +162,12 @@ impl Reconciler {
                 () = tick.notified() => {
                     ticks = ticks.wrapping_add(1);
                     self.pay_owed_restart().await;
-                    if !self.watch.is_complete() || ticks.is_multiple_of(FULL_LOOK) || self.containerd_is_another() || self.retry.is_due(clock::unix_seconds()) {
+                    let is_open = self.host.state().has_journal();
+                    if is_open || !self.watch.is_complete() || ticks.is_multiple_of(FULL_LOOK) || self.containerd_is_another() || self.retry.is_due(clock::unix_seconds()) {
                         self.look_and_act(Cause::Event).await;
                     }
                 }
             }
-        }
-    }
-
-    /// One round, and where the node stands then.
-    pub async fn once(&mut self) -> Status {
-        self.pay_owed_restart().await;
-        self.look_and_act(Cause::Event).await;
-        self.status.borrow().clone()
-    }
-
-    /// Gives the node back as it was found, and says where it stands then.
-    ///
-    /// # Errors
-    /// When it cannot be looked at, or the way back is refused or fails.
-    pub async fn disable(&mut self) -> Result<Status, Problem> {
-        self.pay_owed_restart().await;
-        let order = RestoreOrder { who: "mirrorlet disable".into(), ..RestoreOrder::default() };
-        let (outcome, ..) = self.restore(&order).await.map_err(|error| error.problem())?;
-        self.after_going_back(&outcome)
-    }
-
-    /// Goes back to an earlier generation, and says where the node stands then.
-    ///
-    /// # Errors
-    /// When it cannot be looked at, or the way back is refused or fails.
-    pub async fn revert_to(&mut self, generation: Option<u64>) -> Result<Status, Problem> {
-        self.pay_owed_restart().await;
-        let order = RevertOrder { generation, who: "mirrorlet revert".into(), ..RevertOrder::default() };
-        let (outcome, _) = self.revert(&order).await.map_err(|error| error.problem())?;
-        self.after_going_back(&outcome)
-    }
-
-    /// Takes the node over to go back from a generation that nobody confirmed; `None` when it does not wait any more. A daemon that lives
-    /// does it itself, and is waited for.
-    ///
-    /// # Errors
-    /// When another process has the node for too long, or its state cannot be used.
-    pub async fn start_for_pending(host: Host, number: u64) -> Result<Option<(Self, watch::Receiver<Status>)>, Problem> {
-        let deadline = Instant::now() + LONGEST_LOCKED;
-        loop {
-            let record = host.state().record().map_err(|error| Problem::new("state.failed", error.to_string(), ""))?;
-            if record.pending.is_none_or(|pending| pending.generation != number) {
-                return Ok(None);
-            }
-            match host.state().lock() {
-                Err(StateError::Locked { .. }) if Instant::now() < deadline => sleep(LOCK_PAUSE).await,
-                Err(error) => return Err(Problem::new("state.locked", error.to_string(), "")),
-                Ok(lock) => return Self::with_lock(host, lock).map(Some),
-            }
-        }
-    }
-
-    /// Goes back from the generation that waits, when its time is over.
-    pub async fn revert_pending(&mut self) -> Status {
-        if self.until_expiry().is_some_and(|left| left.is_zero()) {
-            self.expire().await;
-        }
-        self.status.borrow().clone()
-    }
-
-    /// Before containerd starts: a generation that was not confirmed before the node went down is gone back from.
-    pub async fn revert_pending_of_another_boot(&mut self) {
-        if self.record.pending.as_ref().is_some_and(|pending| pending.boot_id != clock::boot_id()) {
-            self.expire().await;
-        }
-    }
-
-    fn after_going_back(&self, outcome: &OutcomeView) -> Result<Status, Problem> {
-        match outcome.problems.first() {
-            Some(problem) => Err(problem.into()),
-            None => Ok(self.status.borrow().clone()),
         }
     }
 
@@ -330,6 +200,7 @@ impl Reconciler {
 
     /// One round: observe, plan, decide, apply, and look again.
     async fn look_and_act(&mut self, cause: Cause) -> Option<Outcome> {
+        self.go_on_undoing();
         let wanted = self.read_and_watch();
         let kept = if cause == Cause::Event { self.kept_wish() } else { None };
         match (kept, wanted) {
@@ -550,17 +421,6 @@ impl Reconciler {
             *there = status;
             !is_same
         });
-    }
-}
-
-fn tell_recovery(recovery: &Recovery) {
-    match recovery {
-        Recovery::Clean => {}
-        Recovery::Finished { generation } => tracing::info!(generation, "an apply that was interrupted at its end is finished"),
-        Recovery::Undone { generation, problems } => {
-            tracing::warn!(generation, "an apply that was interrupted is undone");
-            problems.iter().for_each(|problem| tracing::error!("{problem}"));
-        }
     }
 }
 

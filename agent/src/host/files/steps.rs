@@ -103,7 +103,9 @@ impl Transaction<'_> {
             // A rename onto another link of the same file does nothing (rename(2)): the step had not got to its own rename.
             door::remove_tree(&parent.fd, &self.before_name(index), path)?;
         } else if current == *after && *before == Entry::Absent && !is_kept {
-            door::remove_tree(&parent.fd, parent.name, path)?;
+            // Whole, as it came: a directory that loses its hosts.toml first would hide `_default` for a moment.
+            door::remove_tree(&parent.fd, &self.new_name(index), path)?;
+            door::rename(&parent.fd, parent.name, &self.new_name(index), path)?;
         }
         door::remove_tree(&parent.fd, &self.new_name(index), path)?;
         door::sync(&parent.fd, path)?;

@@ -1,0 +1,145 @@
+//! Six changes of a node's files, each from a prepared tree to another one, done by one run of mirrorlet without containerd.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::cases_plan::{mirrorlet, root_of, tree};
+
+pub type Tree = BTreeMap<String, Vec<u8>>;
+
+/// One change.
+pub struct Scenario {
+    pub name: &'static str,
+    /// Makes the tree as it is before the change.
+    prepare: fn(&Path),
+    /// What mirrorlet is asked to do.
+    verb: &'static str,
+    /// A failure that strace injects, so that the change is undone.
+    failure: Option<&'static str>,
+}
+
+/// The six.
+pub const ALL: [Scenario; 6] = [
+    Scenario { name: "first-install", prepare: |root| spec(root, FIRST), verb: "once", failure: None },
+    Scenario { name: "certs-d-only", prepare: installed_then_another_spec, verb: "once", failure: None },
+    Scenario { name: "config-and-certs-d", prepare: config_edited_and_another_spec, verb: "once", failure: None },
+    Scenario { name: "removal", prepare: installed, verb: "disable", failure: None },
+    Scenario { name: "rollback", prepare: installed_then_another_spec, verb: "once", failure: Some("inject=linkat:error=ENOSPC:when=2") },
+    Scenario { name: "confirm-expiry", prepare: unconfirmed, verb: "recover", failure: None },
+];
+
+const FIRST: &str = "registryMirrors:\n  - endpoint: http://192.0.2.10:5000\n    hosts: [up.lab, stays.lab]\n";
+const SECOND: &str = "registryMirrors:\n  - endpoint: http://192.0.2.11:5000\n    hosts: [new.lab, stays.lab]\n";
+
+fn spec(root: &Path, text: &str) {
+    fs::write(root.join("etc/mirrorlet/mirrors.yaml"), text).unwrap();
+}
+
+fn installed(root: &Path) {
+    spec(root, FIRST);
+    mirrorlet(root, "once");
+}
+
+fn installed_then_another_spec(root: &Path) {
+    installed(root);
+    spec(root, SECOND);
+}
+
+fn config_edited_and_another_spec(root: &Path) {
+    installed_then_another_spec(root);
+    let path = root.join("etc/containerd/config.toml");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, config.replace("/etc/containerd/certs.d", "/etc/elsewhere") + "# theirs\n").unwrap();
+}
+
+/// The second spec is in effect and waits for a confirmation of a boot that is over.
+fn unconfirmed(root: &Path) {
+    installed_then_another_spec(root);
+    mirrorlet(root, "once");
+    let state = root.join("var/lib/mirrorlet");
+    let before: Value = serde_json::from_slice(&fs::read(state.join("generation-1.json")).unwrap()).unwrap();
+    let mut record: Value = serde_json::from_slice(&fs::read(state.join("record.json")).unwrap()).unwrap();
+    record["pending"] = json!({ "generation": 2, "back_to": before["applied"], "boot_id": "before", "deadline_ms": 0, "deadline": 0 });
+    fs::write(state.join("record.json"), record.to_string()).unwrap();
+}
+
+/// A scenario that is about to begin.
+pub struct Ready {
+    pub root: TempDir,
+    scenario: &'static Scenario,
+}
+
+impl Scenario {
+    pub fn ready(&'static self) -> Ready {
+        let root = root_of("stock-v2");
+        (self.prepare)(root.path());
+        Ready { root, scenario: self }
+    }
+
+    /// The tree before the change and the one after it.
+    pub fn ends(&'static self) -> (Tree, Tree) {
+        let ready = self.ready();
+        let before = ready.tree();
+        ready.under_strace(&[]);
+        (before, ready.tree())
+    }
+
+    /// Each of these calls that touches the node's files, by its number among all calls of that name.
+    pub fn points(&'static self, calls: &[&'static str]) -> Vec<(&'static str, usize)> {
+        let ready = self.ready();
+        let log = ready.root.path().join("strace.log");
+        let trace = format!("trace={}", calls.join(","));
+        ready.under_strace(&["-y", "-o", log.to_str().unwrap(), "-e", &trace]);
+        let log = fs::read_to_string(log).unwrap();
+        let root = ready.root.path().to_str().unwrap();
+        let of = |call: &'static str| {
+            let lines = log.lines().filter(move |line| line.split_whitespace().any(|word| word.starts_with(&format!("{call}("))));
+            (1..).zip(lines).filter(|(_, line)| line.contains(root)).map(move |(number, _)| (call, number)).collect::<Vec<_>>()
+        };
+        calls.iter().flat_map(|call| of(call)).collect()
+    }
+}
+
+impl Ready {
+    pub fn tree(&self) -> Tree {
+        tree(&self.root.path().join("etc/containerd"))
+    }
+
+    /// Runs the change under strace with these options.
+    pub fn under_strace(&self, options: &[&str]) -> Output {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq"]);
+        if !options.contains(&"-o") {
+            command.args(["-o", "/dev/null"]);
+        }
+        command.args(options);
+        if let Some(failure) = self.scenario.failure {
+            command.args(["-e", failure]);
+        }
+        command.arg(env!("CARGO_BIN_EXE_mirrorlet")).arg("--root").arg(self.root.path()).arg(self.scenario.verb);
+        command.output().expect("strace runs: apt-get install strace")
+    }
+
+    /// No journal, no temporary name, neither beside containerd's files nor in the state directory.
+    pub fn assert_tidy(&self, when: &str) {
+        let all = tree(self.root.path());
+        let left: Vec<&String> = all.keys().filter(|name| name.contains(".mirrorlet.") || name.ends_with("mirrorlet/journal")).collect();
+        assert!(left.is_empty(), "{when}: {left:?}");
+    }
+
+    /// The way back from wherever it is: the node as it was found.
+    pub fn assert_can_be_given_back(&self, when: &str) {
+        assert!(mirrorlet(self.root.path(), "disable"), "{when}: disable failed");
+        let found = self.tree();
+        let is_original =
+            !found.keys().any(|name| name.starts_with("certs.d")) && !String::from_utf8_lossy(&found["config.toml"]).contains("certs.d");
+        assert!(is_original, "{when}: the way back is not whole: {:?}", found.keys());
+    }
+}
