@@ -13,6 +13,7 @@ mod cases_plan;
 mod cases_spec;
 mod configs;
 mod daemon;
+mod drift;
 mod harness;
 mod history;
 mod mirrors;

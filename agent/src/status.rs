@@ -174,6 +174,8 @@ pub struct GenerationView {
     pub restores: Option<u64>,
     /// Unified diff, secrets masked; empty in lists.
     pub diff: String,
+    /// Paths where somebody else's version was written over, with where that is kept.
+    pub replaced: Vec<(String, String)>,
 }
 
 /// How an apply ended, as it is shown.

@@ -33,6 +33,9 @@ use crate::{
 };
 use journal::{Header, Journal, Phase};
 
+/// Who asks for a repair.
+pub const DRIFT: &str = "drift";
+
 /// So many restarts are remembered; more in an hour are never allowed.
 const MOST_RESTARTS: usize = 64;
 /// The diff of a change is remembered up to this size.
@@ -86,6 +89,12 @@ pub struct Order {
 }
 
 impl Order {
+    /// It writes over what somebody else wrote, whose version is kept.
+    #[must_use]
+    pub fn is_repair(&self) -> bool {
+        self.who == DRIFT
+    }
+
     /// It goes back to something that was in effect before: that is neither put off nor refused.
     #[must_use]
     pub const fn is_undo(&self) -> bool {
@@ -222,7 +231,7 @@ impl<'a> Apply<'a> {
             quiet::wait(self.host, &client, progress).await?;
         }
         self.check_before(plan)?;
-        self.keep_originals(plan, observed)?;
+        self.keep_originals(plan, observed, order)?;
         let generation = observed.record.generation + 1;
         let tasks = match &plan.restart {
             // What is dead already has no tasks to lose track of.
@@ -249,9 +258,15 @@ impl<'a> Apply<'a> {
     }
 
     /// Files we replace for the first time are kept by digest before the first write.
-    fn keep_originals(self, plan: &Plan, observed: &Observed) -> Result<(), Problem> {
+    fn keep_originals(self, plan: &Plan, observed: &Observed, order: &Order) -> Result<(), Problem> {
         let state = self.host.state();
         self.keep(&plan.after.kept)?;
+        if order.is_repair() {
+            plan.steps
+                .iter()
+                .filter_map(|step| step.before_content.as_ref())
+                .try_for_each(|content| self.keep(std::slice::from_ref(content)))?;
+        }
         for (path, entry) in &plan.after.originals {
             if let (Entry::File(file), false) = (entry, observed.record.originals.contains_key(path)) {
                 let found = self.host.files.read(path).map_err(|error| file_problem(&error))?;
@@ -459,9 +474,16 @@ impl Run<'_> {
             restores: self.order.restores,
             applied: self.order.applied.clone(),
             diff: explain::diff_of(self.plan, MOST_DIFF_BYTES),
+            replaced: if self.order.is_repair() { replaced(self.plan) } else { BTreeMap::new() },
         };
         self.journal.close(record, &past, &self.transaction())
     }
+}
+
+/// What was at the paths of a plan before it.
+fn replaced(plan: &Plan) -> BTreeMap<String, Digest> {
+    let contents = plan.steps.iter().filter_map(|step| Some((step.path.clone(), step.before_content.as_ref()?.digest())));
+    contents.collect()
 }
 
 /// Directories are compared by what a step says of them; files inside have steps of their own.

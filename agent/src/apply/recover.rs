@@ -1,5 +1,7 @@
 //! What a killed process left open: finished or undone, as the journal says. Needs no containerd and no network.
 
+use std::collections::BTreeMap;
+
 use super::{
     journal::{self, Phase},
     state_problem, undo,
@@ -106,7 +108,9 @@ fn interrupted(header: &journal::Header, problems: &[Problem]) -> Generation {
         cri_gap_ms: 0,
         problems: std::iter::once(&cause).chain(problems).map(Note::from).collect(),
     };
-    Generation { version: generation::FORMAT, change, reason: header.reason.clone(), restores: None, applied: None, diff: String::new() }
+    let reason = header.reason.clone();
+    let (restores, applied, diff, replaced) = (None, None, String::new(), BTreeMap::new());
+    Generation { version: generation::FORMAT, change, reason, restores, applied, diff, replaced }
 }
 
 /// Temporary names and nonce directories; no apply is open any more.

@@ -128,9 +128,10 @@ async fn run(reconciler: Reconciler, status: watch::Receiver<Status>, settings: 
     let api = listen::serve(Api::new(commands, status), bound.listener, stop.clone().asked());
     notify::ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), socket = %settings.api.socket, "serving");
-    let ((), served) = tokio::join!(reconciler.run(receiver, stop.asked()), api);
+    let served = async { api.await.map_err(|error| failed(&error)) };
+    let ended = tokio::try_join!(reconciler.run(receiver, stop.asked()), served);
     notify::stopping();
-    served.map_err(|error| failed(&error))
+    ended.map(drop)
 }
 
 /// Going back succeeded, whatever is to be said of the spec that is still there.

@@ -105,3 +105,46 @@ fn proc_line(path: &str, start: &str) -> Option<String> {
 fn proc_number(path: &str) -> u32 {
     std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
+
+/// A directory as this process sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// Device and inode.
+    identity: (u64, u64),
+    is_writable: bool,
+}
+
+impl View {
+    /// Looks at a directory; `None` when there is none.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "looks at a directory")]
+    pub fn of(directory: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(directory).ok()?;
+        let flags = nix::sys::statvfs::statvfs(directory).ok()?.flags();
+        let is_writable = !flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY);
+        Some(Self { identity: (metadata.dev(), metadata.ino()), is_writable })
+    }
+
+    /// The directory could be written once; another one has its name now, and that one this process may only read: the unit opened
+    /// the first.
+    #[must_use]
+    pub fn is_lost(self, now: Option<Self>) -> bool {
+        now.is_some_and(|now| self.is_writable && !now.is_writable && self.identity != now.identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_lost_when_another_one_can_only_be_read() {
+        let view = |inode, is_writable| View { identity: (1, inode), is_writable };
+        assert!(view(1, true).is_lost(Some(view(2, false))));
+        for (before, now) in [(view(1, true), view(2, true)), (view(1, true), view(1, false)), (view(1, false), view(2, false))] {
+            assert!(!before.is_lost(Some(now)));
+        }
+        assert!(!view(1, true).is_lost(None));
+    }
+}

@@ -31,6 +31,9 @@ use crate::{
 /// A directory of host directories.
 type Root = (String, BTreeMap<String, HostEntry>);
 
+/// A file and when it changed.
+type FileTime = (String, i64);
+
 /// A drop-in is never larger.
 const CONFIG_LIMIT: u64 = 4 << 20;
 
@@ -50,7 +53,8 @@ pub struct Host {
 #[derive(Debug, Default)]
 struct Answers {
     versions: BTreeMap<(String, Option<i64>), Version>,
-    dumps: BTreeMap<(String, i64), Fact<String>>,
+    /// By binary, and by the files it reads with the times they changed.
+    dumps: BTreeMap<(String, Vec<FileTime>), Fact<String>>,
 }
 
 impl Host {
@@ -210,7 +214,9 @@ impl Host {
             text: found.map(|found| found.content),
         };
         let imports = self.imports(&root);
-        let mut config = Config { root, entry, imports, dumped_config_path: None };
+        let files = std::iter::once(&root).chain(&imports);
+        let import_directories = files.flat_map(import_patterns).map(|pattern| directory_of(&pattern)).collect();
+        let mut config = Config { root, entry, imports, import_directories, dumped_config_path: None };
         config.dumped_config_path = self.dumped_config_path(place, &config, version).await;
         Ok(config)
     }
@@ -240,11 +246,7 @@ impl Host {
     }
 
     fn imported_by(&self, path: &str, text: Option<&Content>) -> Vec<String> {
-        let Some(parsed) = text.and_then(|text| ConfigText::parse(path, text.text()).ok()) else { return Vec::new() };
-        let patterns = parsed.document.get("imports").and_then(toml_edit::Item::as_array);
-        let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-        let absolute = |pattern: &str| if pattern.starts_with('/') { pattern.to_owned() } else { format!("{directory}/{pattern}") };
-        let patterns = patterns.into_iter().flatten().filter_map(toml_edit::Value::as_str).map(absolute);
+        let patterns = patterns_of(path, text).into_iter();
         patterns.flat_map(|pattern| if pattern.contains('*') { self.files.matching(&pattern) } else { vec![pattern] }).collect()
     }
 
@@ -252,7 +254,8 @@ impl Host {
         if self.is_offline || config.root.text.is_none() || version.is_none() {
             return None;
         }
-        let key = (place.binary.clone(), config.changed_ms());
+        let files = std::iter::once(&config.root).chain(&config.imports).map(|file| (file.path.clone(), file.changed_ms));
+        let key = (place.binary.clone(), files.collect());
         if let Some(dumped) = self.asked.borrow().dumps.get(&key) {
             return Some(dumped.clone());
         }
@@ -278,7 +281,7 @@ impl Host {
         Ok(tree.map(|tree| {
             tree.into_iter()
                 .filter(|(name, _)| is_host(name))
-                .map(|(name, (entry, hosts_toml))| (name, HostEntry { entry, hosts_toml }))
+                .map(|(name, looked)| (name, HostEntry { entry: looked.entry, hosts_toml: looked.wanted, links: looked.links }))
                 .collect()
         }))
     }
@@ -357,6 +360,25 @@ impl Host {
     pub fn can_restart(&self) -> bool {
         self.settings.restart.driver != RestartDriver::Never && !self.is_offline
     }
+}
+
+/// Absolute patterns of the `imports` of a config file.
+fn patterns_of(path: &str, text: Option<&Content>) -> Vec<String> {
+    let Some(parsed) = text.and_then(|text| ConfigText::parse(path, text.text()).ok()) else { return Vec::new() };
+    let patterns = parsed.document.get("imports").and_then(toml_edit::Item::as_array);
+    let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let absolute = |pattern: &str| if pattern.starts_with('/') { pattern.to_owned() } else { format!("{directory}/{pattern}") };
+    patterns.into_iter().flatten().filter_map(toml_edit::Value::as_str).map(absolute).collect()
+}
+
+fn import_patterns(file: &ConfigFile) -> Vec<String> {
+    patterns_of(&file.path, file.text.as_ref())
+}
+
+/// The directory of a pattern, as far as it has no wildcard.
+fn directory_of(pattern: &str) -> String {
+    let fixed = pattern.split('*').next().unwrap_or(pattern);
+    fixed.rsplit_once('/').map_or("/", |(directory, _)| directory).to_owned()
 }
 
 fn parsed_registry(config: &Config) -> Registry {

@@ -195,10 +195,10 @@ impl<'a> State<'a> {
 
     /// Lets go of objects that neither the record nor a past change names.
     fn sweep_objects(&self, record: &Record, past: &[Generation]) -> Result<(), StateError> {
-        let specs = past.iter().filter_map(|generation| generation.applied.as_ref()).chain(&record.applied);
-        let specs = specs.chain(record.pending.iter().filter_map(|pending| pending.back_to.as_ref()));
+        let specs = record.applied.iter().chain(record.pending.iter().filter_map(|pending| pending.back_to.as_ref()));
         let originals = record.originals.values().filter_map(|entry| entry.digest());
         let named = originals.chain(record.inline_inputs.values()).chain(specs.flat_map(|applied| applied.objects()));
+        let named = named.chain(past.iter().flat_map(Generation::objects));
         let named: BTreeSet<String> = named.map(object_name).collect();
         for name in self.files.names(&self.path("objects")).unwrap_or_default() {
             if !named.contains(&name) {
@@ -208,7 +208,9 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    fn object_path(&self, digest: &Digest) -> String {
+    /// Where bytes are kept.
+    #[must_use]
+    pub fn object_path(&self, digest: &Digest) -> String {
         self.path(&format!("objects/{}", object_name(digest)))
     }
 }

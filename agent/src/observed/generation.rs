@@ -1,8 +1,11 @@
 //! One past change: who, when, why, what, how it ended, and the spec it takes to go back to it. Versioned text.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::record::{Applied, Change, Ending};
+use crate::spec::names::Digest;
 
 /// The format written by this release.
 pub const FORMAT: u32 = 1;
@@ -25,9 +28,17 @@ pub struct Generation {
     pub applied: Option<Applied>,
     /// Unified diff of its steps, secrets masked, cut when it is very long.
     pub diff: String,
+    /// What somebody else had written where it wrote; content is kept by digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replaced: BTreeMap<String, Digest>,
 }
 
 impl Generation {
+    /// Digests of everything that is kept for it.
+    pub fn objects(&self) -> impl Iterator<Item = &Digest> {
+        self.applied.iter().flat_map(Applied::objects).chain(self.replaced.values())
+    }
+
     /// Whether it was in effect, so that somebody can go back to it.
     #[must_use]
     pub fn was_in_effect(&self) -> bool {

@@ -6,7 +6,10 @@ pub mod generation;
 pub mod record;
 pub mod version;
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use entry::{Content, Entry};
 use record::Record;
@@ -175,6 +178,8 @@ pub struct Config {
     pub entry: Entry,
     /// Imported files in the order of merging (CONTAINERD.md 1.6), root left out.
     pub imports: Vec<ConfigFile>,
+    /// Directories that imports are looked for in, whether there is one now or not.
+    pub import_directories: BTreeSet<String>,
     /// `registry.config_path` as `containerd config dump` prints it for these files; `None`: there was nothing to ask it about.
     pub dumped_config_path: Option<Fact<String>>,
 }
@@ -194,6 +199,8 @@ pub struct HostEntry {
     pub entry: Entry,
     /// The text of its hosts.toml, if it has one.
     pub hosts_toml: Option<Content>,
+    /// Links in it, with their targets.
+    pub links: BTreeMap<String, String>,
 }
 
 /// What the node needs before containerd may be restarted.

@@ -119,7 +119,17 @@ impl<'a> Directories<'a> {
             self.remember_original(&path, there);
         }
         match there {
-            Some(HostEntry { entry: Entry::Directory { files: found, .. }, hosts_toml }) => {
+            Some(HostEntry { entry: Entry::Directory { files: found, .. }, hosts_toml, links }) => {
+                for (name, target) in links.iter().filter(|(name, _)| files.contains_key(*name)) {
+                    let before = Entry::Symlink { target: target.clone() };
+                    self.push(
+                        &format!("{path}/{name}"),
+                        before,
+                        None,
+                        Change::RemoveFile,
+                        "a link stands where a file of ours belongs".into(),
+                    );
+                }
                 self.change_inside(&path, &files, found, hosts_toml.as_ref())
             }
             other => {

@@ -33,11 +33,11 @@ impl Reconciler {
     pub(super) fn history(&self) -> Result<Vec<GenerationView>, CommandError> {
         let state = self.host.state();
         let past = state.generations().into_iter().rev().filter_map(|number| state.generation(number).ok().flatten());
-        Ok(past.map(|generation| GenerationView { diff: String::new(), ..report::generation_view(&generation) }).collect())
+        Ok(past.map(|generation| GenerationView { diff: String::new(), ..report::generation_view(&generation, &self.host) }).collect())
     }
 
     pub(super) fn show(&self, number: u64) -> Result<GenerationView, CommandError> {
-        self.past(number).map(|generation| report::generation_view(&generation))
+        self.past(number).map(|generation| report::generation_view(&generation, &self.host))
     }
 
     fn past(&self, number: u64) -> Result<Generation, CommandError> {

@@ -1,6 +1,7 @@
 //! The decision: apply, or stay and why. Pure; the same situation always gets the same answer.
 
 use crate::{
+    apply::DRIFT,
     config::DriftPolicy,
     observed::{
         Fact,
@@ -110,13 +111,13 @@ fn look_after(situation: &Situation<'_>) -> Decision {
 /// Somebody else changed what is ours.
 fn repair(situation: &Situation<'_>, asked: bool) -> Decision {
     let was_just_repaired = situation.record.last_change.as_ref().is_some_and(|change| {
-        change.who == "drift" && change.ending == Ending::Changed && change.restarts > 0 && situation.now - change.time < REPAIR_PAUSE
+        change.who == DRIFT && change.ending == Ending::Changed && change.restarts > 0 && situation.now - change.time < REPAIR_PAUSE
     });
     let would_restart_again = was_just_repaired && situation.plan.restart.is_some();
     if !asked && (situation.drift == DriftPolicy::Report || would_restart_again) {
         return Decision::Stay(Condition::Drifted);
     }
-    Decision::Apply("drift")
+    Decision::Apply(DRIFT)
 }
 
 /// Every file is as it should be. Whether it is in effect is another question.

@@ -24,10 +24,10 @@ use tokio::{
 };
 
 use crate::{
-    apply::{Apply, Effort, Order, Outcome, is_contested, is_cri_dead, journal::Phase, recover},
+    apply::{Apply, DRIFT, Effort, Order, Outcome, is_contested, is_cri_dead, journal::Phase, recover},
     config::{RestartDriver, Settings},
     host::{
-        clock, notify,
+        clock, facts, notify,
         observe::Host,
         state::Lock,
         trial,
@@ -76,6 +76,10 @@ pub struct Reconciler {
     probed: Option<crate::spec::names::Digest>,
     repairs: VecDeque<i64>,
     retry: Retry,
+    /// The directory of containerd's files, as it was at the start.
+    view: Option<facts::View>,
+    /// Directories of the files that containerd's config imports.
+    import_directories: BTreeSet<String>,
 }
 
 /// A look at the node: what is wanted, what is there, and the way.
@@ -110,6 +114,8 @@ impl Reconciler {
         let (status, receiver) = watch::channel(Status::default());
         let watch = Watch::new(changes.clone());
         interrupted::tell(&recovery);
+        let (directory, _) = host.settings.containerd.hosts_dir.rsplit_once('/').unwrap_or_default();
+        let view = facts::View::of(&host.files.seen(directory));
         let reconciler = Self {
             host,
             lock,
@@ -122,6 +128,8 @@ impl Reconciler {
             probed: None,
             repairs: VecDeque::new(),
             retry: Retry::default(),
+            view,
+            import_directories: BTreeSet::new(),
         };
         Ok((reconciler, receiver))
     }
@@ -133,15 +141,23 @@ impl Reconciler {
     }
 
     /// Serves commands and events until `stop` ends. What is under way is carried to its end.
-    pub async fn run(self, commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// When this process cannot do its work any more, and a new one could.
+    pub async fn run(self, commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) -> Result<(), Problem> {
         let ticks = Arc::new(Notify::new());
         tokio::select! {
-            () = beat(TICK, ticks.clone()) => {}
-            () = self.serve_until(stop, commands, ticks) => {}
+            never = beat(TICK, ticks.clone()) => match never {},
+            ended = self.serve_until(stop, commands, ticks) => ended,
         }
     }
 
-    async fn serve_until(mut self, stop: impl Future<Output = ()>, mut commands: mpsc::Receiver<Command>, tick: Arc<Notify>) {
+    async fn serve_until(
+        mut self,
+        stop: impl Future<Output = ()>,
+        mut commands: mpsc::Receiver<Command>,
+        tick: Arc<Notify>,
+    ) -> Result<(), Problem> {
         tokio::pin!(stop);
         let mut ticks = 0_u32;
         trial::clear(&self.host.files).await;
@@ -151,16 +167,20 @@ impl Reconciler {
         loop {
             let left = self.until_expiry();
             tokio::select! {
-                () = &mut stop => return,
+                () = &mut stop => return Ok(()),
                 () = sleep(left.unwrap_or_default()), if left.is_some() => self.expire().await,
                 command = commands.recv() => match command {
-                    Some(command) => self.serve(command).await,
-                    None => return,
+                    Some(command) => {
+                        self.check_view()?;
+                        self.serve(command).await;
+                    }
+                    None => return Ok(()),
                 },
-                () = changes.spec.notified() => { self.wait_for_quiet().await; self.look_and_act(Cause::Event).await; }
-                () = changes.node.notified() => { self.wait_for_quiet().await; self.look_and_act(Cause::Event).await; }
+                () = changes.spec.notified() => self.attend().await?,
+                () = changes.node.notified() => self.attend().await?,
                 () = tick.notified() => {
                     ticks = ticks.wrapping_add(1);
+                    self.check_view()?;
                     self.pay_owed_restart().await;
                     let is_open = self.host.state().has_journal();
                     if is_open || !self.watch.is_complete() || ticks.is_multiple_of(FULL_LOOK) || self.containerd_is_another() || self.retry.is_due(clock::unix_seconds()) {
@@ -169,6 +189,24 @@ impl Reconciler {
                 }
             }
         }
+    }
+
+    /// The unit opens directories for writing by mounts of their own, made when it starts; a directory that is replaced later has none.
+    fn check_view(&self) -> Result<(), Problem> {
+        let (directory, _) = self.host.settings.containerd.hosts_dir.rsplit_once('/').unwrap_or_default();
+        let now = facts::View::of(&self.host.files.seen(directory));
+        if self.view.is_none_or(|view| !view.is_lost(now)) {
+            return Ok(());
+        }
+        let message = format!("{directory} was replaced, and the unit opened the old one for writing");
+        Err(Problem::new("host.stranded", message, "it ends here, and is started anew with the new one"))
+    }
+
+    async fn attend(&mut self) -> Result<(), Problem> {
+        self.wait_for_quiet().await;
+        self.check_view()?;
+        self.look_and_act(Cause::Event).await;
+        Ok(())
     }
 
     async fn wait_for_quiet(&self) {
@@ -256,10 +294,16 @@ impl Reconciler {
                 return None;
             }
         };
+        self.watch_imports(&look);
         match self.decide(&look, cause) {
             Decision::Stay(condition) => {
                 self.keep_proof(&look);
                 self.publish(&look, condition);
+                None
+            }
+            // The loop ends then; nothing of the spec is to blame.
+            Decision::Apply(_) if self.check_view().is_err() => {
+                self.changes.node.notify_one();
                 None
             }
             Decision::Apply(who) => {
@@ -379,7 +423,7 @@ impl Reconciler {
     fn note_repair(&mut self, order: &Order, outcome: &Outcome) {
         match outcome {
             Outcome::RolledBack(_, problems) if is_contested(problems) => self.push_repair(),
-            Outcome::Changed(_) | Outcome::RolledBack(..) if order.who == "drift" => self.push_repair(),
+            Outcome::Changed(_) | Outcome::RolledBack(..) if order.is_repair() => self.push_repair(),
             Outcome::Changed(_) => self.repairs.clear(),
             _ => {}
         }
@@ -425,7 +469,7 @@ impl Reconciler {
 }
 
 /// The one timer: it goes on while an apply waits for containerd.
-async fn beat(period: Duration, ticks: Arc<Notify>) {
+async fn beat(period: Duration, ticks: Arc<Notify>) -> std::convert::Infallible {
     let mut interval = interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval.tick().await;
@@ -439,7 +483,7 @@ async fn beat(period: Duration, ticks: Arc<Notify>) {
 /// Why the loop applies, for the history.
 fn reason(who: &str) -> &'static str {
     match who {
-        "drift" => "files of ours were changed by somebody else",
+        DRIFT => "files of ours were changed by somebody else",
         "operator" => "somebody asked for it",
         _ => "the spec on the node changed",
     }

@@ -3,7 +3,7 @@
 use super::{Look, Reconciler};
 use crate::{
     apply::{Effort, Outcome},
-    host::clock,
+    host::{clock, observe::Host},
     observed::{
         Containerd, Observed,
         entry::Content,
@@ -144,7 +144,8 @@ fn past_outcome(change: &Change) -> OutcomeView {
 
 /// A past change as it is shown.
 #[must_use]
-pub fn generation_view(generation: &Generation) -> GenerationView {
+pub fn generation_view(generation: &Generation, host: &Host) -> GenerationView {
+    let kept = |digest: &Digest| host.state().object_path(digest);
     let change = &generation.change;
     GenerationView {
         generation: change.generation,
@@ -154,6 +155,7 @@ pub fn generation_view(generation: &Generation) -> GenerationView {
         outcome: past_outcome(change),
         restores: generation.restores,
         diff: generation.diff.clone(),
+        replaced: generation.replaced.iter().map(|(path, digest)| (path.clone(), kept(digest))).collect(),
     }
 }
 

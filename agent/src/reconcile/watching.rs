@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Reconciler;
+use super::{Look, Reconciler};
 use crate::{
     config,
     host::{inputs::input_path, watch::Interest},
@@ -21,6 +21,17 @@ impl Reconciler {
     pub(super) fn watch_anew(&mut self) -> bool {
         let (spec, node) = (self.spec_interest(), self.node_interest());
         self.watch.set(spec, node)
+    }
+
+    /// A drop-in that appears, changes or goes may override what is ours.
+    pub(super) fn watch_imports(&mut self, look: &Look) {
+        let directories = &look.observed.config.import_directories;
+        if self.import_directories != *directories {
+            self.import_directories.clone_from(directories);
+            self.watch_anew();
+            // One of them may have changed before it was watched.
+            self.changes.node.notify_one();
+        }
     }
 
     fn seen(&self, path: &str) -> PathBuf {
@@ -54,6 +65,10 @@ impl Reconciler {
         interest.directories.insert(hosts_dir);
         let ours = self.record.owned.iter().filter(|(_, entry)| matches!(entry, Entry::Directory { .. }));
         interest.directories.extend(ours.map(|(path, _)| self.seen(path)));
+        for directory in &self.import_directories {
+            interest.follow(&self.seen(directory));
+            interest.directories.insert(self.seen(directory));
+        }
         interest
     }
 }

@@ -171,14 +171,26 @@ impl From<v1::PendingConfirm> for PendingStatus {
 impl From<&GenerationView> for v1::Generation {
     fn from(past: &GenerationView) -> Self {
         let GenerationView { generation, who, reason, restores, diff, .. } = past.clone();
-        Self { generation, time: timestamp(past.time), who, reason, outcome: Some(v1::Outcome::from(&past.outcome)), restores, diff }
+        let replaced = past.replaced.iter().cloned().map(|(path, kept_at)| v1::ReplacedFile { path, kept_at }).collect();
+        let outcome = Some(v1::Outcome::from(&past.outcome));
+        Self { generation, time: timestamp(past.time), who, reason, outcome, restores, diff, replaced }
     }
 }
 
 impl From<v1::Generation> for GenerationView {
     fn from(past: v1::Generation) -> Self {
-        let v1::Generation { generation, time, who, reason, outcome, restores, diff } = past;
-        Self { generation, time: seconds(time), who, reason, outcome: outcome.map(Into::into).unwrap_or_default(), restores, diff }
+        let v1::Generation { generation, time, who, reason, outcome, restores, diff, replaced } = past;
+        let replaced = replaced.into_iter().map(|file| (file.path, file.kept_at)).collect();
+        Self {
+            generation,
+            time: seconds(time),
+            who,
+            reason,
+            outcome: outcome.map(Into::into).unwrap_or_default(),
+            restores,
+            diff,
+            replaced,
+        }
     }
 }
 
@@ -225,6 +237,7 @@ mod tests {
                 outcome: change.outcome,
                 restores,
                 diff: "-a\n+b\n".into(),
+                replaced: vec![("/x".into(), "/kept".into())],
             };
             assert_eq!(GenerationView::from(v1::Generation::from(&past)), past);
         }

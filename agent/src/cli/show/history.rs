@@ -42,6 +42,9 @@ pub fn generation(one: &GenerationView, paint: Paint) -> String {
     text.push_str(&line(paint, "why", &format!("{}{}", one.reason, effort(one))));
     let findings = one.outcome.problems.iter().map(|problem| finding(problem, &paint.bad("problem")));
     text.extend(findings);
+    for (path, kept_at) in &one.replaced {
+        text.push_str(&line(paint, "replaced", &format!("{path}; what somebody else wrote there is kept as {kept_at}")));
+    }
     text.push('\n');
     text.push_str(&if one.diff.is_empty() { below("no diff is kept of it") } else { paint.diff(&one.diff) });
     text
@@ -61,6 +64,7 @@ mod tests {
             outcome: OutcomeView { kind: "changed".into(), generation: 4, restarts: 1, cri_gap_ms: 126, problems: Vec::new() },
             restores: Some(2),
             diff: "--- a\n+++ b\n".into(),
+            replaced: vec![("/etc/x".into(), "/var/lib/mirrorlet/objects/ab".into())],
         }
     }
 
@@ -76,5 +80,6 @@ mod tests {
     fn one_is_shown_with_its_diff() {
         let shown = generation(&change(), Paint::new(false));
         assert!(shown.starts_with("generation  4, changed\nwhen        2027-01-15T08:00:00Z\n") && shown.ends_with("+++ b\n"), "{shown}");
+        assert!(shown.contains("replaced    /etc/x; what somebody else wrote there is kept as /var/lib/mirrorlet/objects/ab\n"), "{shown}");
     }
 }

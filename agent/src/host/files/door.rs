@@ -10,7 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use nix::{
     errno::Errno,
     fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat},
-    sys::stat::{Mode, fchmod, mkdirat},
+    sys::stat::{Mode, fchmod, fstatat, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, symlinkat, unlinkat},
 };
 use xattr::FileExt;
@@ -117,6 +117,8 @@ pub fn make_directory(directory: &OwnedFd, name: &str, path: &str) -> Result<Own
 pub fn unlink(directory: &OwnedFd, name: &str, path: &str) -> Result<(), FileError> {
     match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        // A read-only file system says so before it says that there is nothing to remove.
+        Err(Errno::EROFS) if fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) == Err(Errno::ENOENT) => Ok(()),
         Err(errno) => failed(Err(errno), "remove", path),
     }
 }

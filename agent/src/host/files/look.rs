@@ -36,8 +36,25 @@ pub struct Found {
     pub changed_ms: i64,
 }
 
-/// What is at each name of a directory, and the content of the file that was asked for in it.
-pub type Tree = BTreeMap<String, (Entry, Option<Content>)>;
+/// What is at one name.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    /// What it is.
+    pub entry: Entry,
+    /// Of a directory: the content of the file that was asked for in it.
+    pub wanted: Option<Content>,
+    /// Of a directory: the links in it, with their targets.
+    pub links: BTreeMap<String, String>,
+}
+
+impl From<Entry> for Looked {
+    fn from(entry: Entry) -> Self {
+        Self { entry, wanted: None, links: BTreeMap::new() }
+    }
+}
+
+/// What is at each name of a directory.
+pub type Tree = BTreeMap<String, Looked>;
 
 impl Files {
     /// What is at a path; a directory with its files.
@@ -45,18 +62,10 @@ impl Files {
     /// # Errors
     /// When it cannot be looked at; a missing path is [`Entry::Absent`].
     pub fn entry(&self, path: &str) -> Result<Entry, FileError> {
-        Ok(self.entry_and(path, "")?.0)
-    }
-
-    /// What is at a path, and the content of the file `wanted` in it when it is a directory.
-    ///
-    /// # Errors
-    /// When it cannot be looked at.
-    pub fn entry_and(&self, path: &str, wanted: &str) -> Result<(Entry, Option<Content>), FileError> {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
         match self.directory(directory) {
-            Ok(parent) => entry_in(&parent, name, wanted, path),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok((Entry::Absent, None)),
+            Ok(parent) => Ok(entry_in(&parent, name, "", path)?.entry),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(Entry::Absent),
             Err(errno) => failed(Err(errno), "open the directory of", path),
         }
     }
@@ -105,29 +114,30 @@ pub fn names_in(directory: &OwnedFd, path: &str) -> Result<Vec<String>, FileErro
     Ok(names)
 }
 
-fn entry_in(parent: &OwnedFd, name: &str, wanted: &str, path: &str) -> Result<(Entry, Option<Content>), FileError> {
+fn entry_in(parent: &OwnedFd, name: &str, wanted: &str, path: &str) -> Result<Looked, FileError> {
     let stat = match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
-        Err(Errno::ENOENT) => return Ok((Entry::Absent, None)),
+        Err(Errno::ENOENT) => return Ok(Entry::Absent.into()),
         Err(errno) => return failed(Err(errno), "look at", path),
     };
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFREG => Ok((read_in(parent, name, path)?.map_or(Entry::Absent, |found| Entry::File(found.state)), None)),
+        SFlag::S_IFREG => Ok(read_in(parent, name, path)?.map_or(Entry::Absent, |found| Entry::File(found.state)).into()),
         SFlag::S_IFLNK => {
             let target = failed(readlinkat(parent, name), "read the link", path)?;
-            Ok((Entry::Symlink { target: target.to_string_lossy().into_owned() }, None))
+            Ok(Entry::Symlink { target: target.to_string_lossy().into_owned() }.into())
         }
         SFlag::S_IFDIR => directory_in(parent, name, wanted, path),
-        _ => Ok((Entry::Other, None)),
+        _ => Ok(Entry::Other.into()),
     }
 }
 
-fn directory_in(parent: &OwnedFd, name: &str, wanted: &str, path: &str) -> Result<(Entry, Option<Content>), FileError> {
+fn directory_in(parent: &OwnedFd, name: &str, wanted: &str, path: &str) -> Result<Looked, FileError> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let directory = failed(openat(parent, name, flags, Mode::empty()), "open", path)?;
     let mut files = BTreeMap::new();
     let mut others = Vec::new();
     let mut content = None;
+    let mut links = BTreeMap::new();
     for name in names_in(&directory, path)? {
         match read_in(&directory, &name, path) {
             Ok(Some(found)) => {
@@ -136,13 +146,18 @@ fn directory_in(parent: &OwnedFd, name: &str, wanted: &str, path: &str) -> Resul
                 }
                 files.insert(name, found.state);
             }
-            Ok(None) => others.push(name),
+            Ok(None) => {
+                if let Ok(target) = readlinkat(&directory, name.as_str()) {
+                    links.insert(name.clone(), target.to_string_lossy().into_owned());
+                }
+                others.push(name);
+            }
             Err(error) => return Err(error),
         }
     }
     others.sort();
     let attributes = attributes(&File::from(directory), path)?;
-    Ok((Entry::Directory { attributes, files, others }, content))
+    Ok(Looked { entry: Entry::Directory { attributes, files, others }, wanted: content, links })
 }
 
 /// A regular file; `None` for everything else.

@@ -1,0 +1,137 @@
+//! Every way in which somebody else can change what is ours: it is noticed, mended or told, and their version is kept.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    harness::{ca::Ca, node::NodeOptions, process::eventually, rootfs::Generation},
+    stand::{Agent, CONFIG, MIRROR, Stand},
+};
+
+const HOST: &str = "/etc/containerd/certs.d/up.lab";
+/// So long it may take on a busy machine; by event it takes a tenth of a second.
+const SOON: Duration = Duration::from_secs(20);
+
+/// What somebody does, in a shell in [`HOST`].
+const REPAIRED: [(&str, &str); 12] = [
+    ("content", "echo '# theirs' >> hosts.toml"),
+    ("emptied", ": > hosts.toml"),
+    ("mode", "chmod 0666 hosts.toml"),
+    ("owner", "chown 12:12 hosts.toml"),
+    ("deleted", "rm hosts.toml"),
+    ("CA changed", "for file in ca-*.pem; do echo x >> $file; done"),
+    ("CA deleted", "rm ca-*.pem"),
+    ("a link in place of the file", "mv hosts.toml /root/moved && ln -s /root/moved hosts.toml"),
+    ("directory deleted", "cd / && rm -rf /etc/containerd/certs.d/up.lab"),
+    ("directory swapped", "cd .. && mv up.lab /root/up.lab.$$ && mkdir up.lab && echo 'server = \"https://x\"' > up.lab/hosts.toml"),
+    ("a link in place of the directory", "cd .. && mv up.lab /root/up.lab.$$ && ln -s /root/up.lab.$$ up.lab"),
+    ("config_path moved", "sed -i 's|/etc/containerd/certs.d|/nowhere|' /etc/containerd/config.toml"),
+];
+
+fn in_effect() -> (Stand, Agent) {
+    let ca = Ca::create();
+    let stand = Stand::with_mirror(|_, options| options.tls(ca.issue(&["192.0.2.10"])));
+    let agent = stand.boot(NodeOptions::new(Generation::V17).file("/root/ca.crt", ca.certificate(), 0o644));
+    agent.put_in_effect(&format!("registryMirrors:\n  - endpoint: https://{MIRROR}\n    caCertPath: /root/ca.crt\n    hosts: [up.lab]\n"));
+    (stand, agent)
+}
+
+fn newest(agent: &Agent) -> Value {
+    let past: Vec<Value> = serde_json::from_str(&agent.node.run_ok(["mirrorctl", "-o", "json", "history"])).unwrap();
+    past[0].clone()
+}
+
+#[test]
+fn what_somebody_changes_is_mended() {
+    let (stand, agent) = in_effect();
+    let (tree, starts) = (agent.containerd_tree(), agent.starts());
+    for (kind, action) in REPAIRED {
+        let before = newest(&agent)["generation"].clone();
+        agent.node.run_ok(["sh".to_owned(), "-c".into(), format!("cd {HOST} && {action}")]);
+        eventually(kind, SOON, || newest(&agent)["generation"] != before);
+        agent.wait_for("in-effect");
+        assert_eq!(agent.containerd_tree(), tree, "{kind}");
+        assert_eq!(newest(&agent)["who"], "drift", "{kind}");
+        // A fight is ended after eight repairs in ten minutes; this is none.
+        agent.node.run_ok(["systemctl", "reset-failed", "mirrorlet"]);
+        agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+        agent.wait_for("in-effect");
+    }
+    assert_eq!(agent.starts(), starts);
+    stand.mirror_serves(&agent);
+}
+
+#[test]
+fn their_version_is_kept_and_named() {
+    let (_stand, agent) = in_effect();
+    let tree = agent.containerd_tree();
+    agent.node.write_atomic(format!("{HOST}/hosts.toml"), "server = \"https://theirs.lab\"\n");
+    eventually("repaired", SOON, || newest(&agent)["who"] == "drift");
+    agent.wait_for("in-effect");
+    assert_eq!(agent.containerd_tree(), tree);
+    let replaced = newest(&agent)["replaced"][0].clone();
+    assert_eq!(replaced[0], format!("{HOST}/hosts.toml"));
+    assert_eq!(agent.node.read_text(replaced[1].as_str().unwrap()), "server = \"https://theirs.lab\"\n");
+    let shown = agent.node.run_ok(["mirrorctl", "show", &newest(&agent)["generation"].to_string()]);
+    assert!(shown.contains("-server = \"https://theirs.lab\"") && shown.contains("is kept as"), "{shown}");
+}
+
+#[test]
+fn what_is_changed_while_the_daemon_is_off_is_mended_at_its_start() {
+    let (_stand, agent) = in_effect();
+    let tree = agent.containerd_tree();
+    agent.node.run_ok(["systemctl", "stop", "mirrorlet"]);
+    agent.node.run_ok(["rm", "-r", HOST]);
+    agent.node.run_ok(["systemctl", "start", "mirrorlet"]);
+    agent.wait_for("in-effect");
+    assert_eq!(agent.containerd_tree(), tree);
+}
+
+/// What is not ours is nobody's drift: it stays, nothing is written, and no alarm is raised.
+#[test]
+fn other_peoples_files_are_left_alone() {
+    let (stand, agent) = in_effect();
+    agent.node.run_ok(["sh", "-c", &format!("echo theirs > {HOST}/notes.txt; mkdir /etc/containerd/certs.d/other.lab")]);
+    agent.node.write("/etc/containerd/certs.d/other.lab/hosts.toml", "server = \"https://other.lab\"\n");
+    let (tree, generation) = (agent.containerd_tree(), newest(&agent)["generation"].clone());
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!((agent.containerd_tree(), newest(&agent)["generation"].clone()), (tree, generation));
+    assert_eq!(agent.status()["condition"], "in-effect");
+    stand.mirror_serves(&agent);
+    agent.disable();
+    assert_eq!(agent.node.read_text(format!("{HOST}/notes.txt")), "theirs\n");
+    assert!(!agent.node.exists(format!("{HOST}/hosts.toml")) && agent.node.exists("/etc/containerd/certs.d/other.lab/hosts.toml"));
+}
+
+/// A drop-in that overrides ours, or on 1.x would take the rest of the CRI's settings away, is told with its name.
+#[test]
+fn a_drop_in_that_overrides_us_is_named() {
+    let (_stand, agent) = in_effect();
+    let drop_in = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/etc/theirs\"\n";
+    agent.node.write("/etc/containerd/conf.d/theirs.toml", drop_in);
+    let starts = agent.starts();
+    let config = agent.node.read_text(CONFIG);
+    agent.node.write_atomic(CONFIG, format!("imports = [\"/etc/containerd/conf.d/*.toml\"]\n{config}"));
+    let status = agent.wait_for("refused");
+    assert!(status["problems"].to_string().contains("/etc/containerd/conf.d/theirs.toml"), "{status:#}");
+    assert_eq!(agent.starts(), starts);
+    agent.node.remove("/etc/containerd/conf.d/theirs.toml");
+    agent.wait_for("in-effect");
+}
+
+/// The unit sees /etc/containerd through a mount of its own: when it is replaced, the daemon starts anew to see the new one.
+#[test]
+fn a_replaced_directory_does_not_strand_the_daemon() {
+    let (stand, agent) = in_effect();
+    let tree = agent.containerd_tree();
+    agent.node.run_ok([
+        "sh",
+        "-c",
+        "cp -a /etc/containerd /etc/containerd.new && mv /etc/containerd /etc/containerd.old && mv /etc/containerd.new /etc/containerd",
+    ]);
+    agent.node.run_ok(["sh", "-c", &format!("rm -r {HOST}")]);
+    eventually("repaired in the new directory", Duration::from_secs(60), || agent.containerd_tree() == tree);
+    agent.wait_for("in-effect");
+    stand.mirror_serves(&agent);
+}
