@@ -108,9 +108,10 @@ fn every_promise_has_its_test() {
     let named: Vec<&str> = page.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit_once('`').map(|(_, name)| name)).collect();
     assert!(named.len() > 20, "{named:?}");
     let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests");
-    let sources: String = ["configs", "daemon", "drift", "history", "mirrors", "operators", "package", "torture/faults", "torture/reader"]
-        .map(|name| std::fs::read_to_string(format!("{tests}/{name}.rs")).unwrap())
-        .concat();
+    let sources: String =
+        ["configs", "daemon", "drift", "history", "mirrors", "operators", "package", "torture/faults", "torture/reader", "torture/soak"]
+            .map(|name| std::fs::read_to_string(format!("{tests}/{name}.rs")).unwrap())
+            .concat();
     for name in named {
         assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
     }

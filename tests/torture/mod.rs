@@ -4,6 +4,7 @@
 mod faults;
 mod reader;
 mod scenario;
+mod soak;
 
 use std::{
     env,

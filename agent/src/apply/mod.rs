@@ -190,7 +190,9 @@ impl<'a> Apply<'a> {
             record.parked = None;
         }
         record.pending = None;
-        record.place = Some(observed.containerd.place.clone());
+        if observed.containerd.unit.known().is_some() {
+            record.place = Some(observed.containerd.place.clone());
+        }
         if let (Some(process), Some(settings)) = (observed.containerd.process.known(), &after.settings)
             && !plan.awaits_restart
         {

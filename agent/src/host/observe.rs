@@ -99,12 +99,17 @@ impl Host {
     }
 
     /// Config file, binary and socket: from the unit; a setting that says otherwise is refused. A unit that cannot be asked, as before
-    /// the bus is up, is taken to say what it said the last time.
+    /// the bus is up, is taken to say what it said the last time; a setting goes before that.
     fn place(&self, unit: Option<&Unit>, last: Option<&Place>) -> Result<Place, Problem> {
-        if let (None, Some(last)) = (unit, last) {
-            return Ok(last.clone());
-        }
         let settings = &self.settings.containerd;
+        if let (None, Some(last)) = (unit, last) {
+            let choose = |setting: &Option<String>, last: &String| setting.as_ref().unwrap_or(last).clone();
+            return Ok(Place {
+                config: choose(&settings.config, &last.config),
+                binary: choose(&settings.binary, &last.binary),
+                address: choose(&settings.address, &last.address),
+            });
+        }
         let choose = |key: &str, setting: &Option<String>, said: Option<&str>, default: &str| match (setting, said) {
             (Some(setting), Some(said)) if setting != said => Err(Problem::new(
                 "containerd.disagree",
@@ -388,4 +393,22 @@ fn parsed_registry(config: &Config) -> Registry {
 
 fn unreadable(error: FileError) -> Problem {
     Problem::new("host.unreadable", error.to_string(), "mirrorlet has to be able to read containerd's files; nothing was changed")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_unit_that_cannot_be_asked_says_what_it_said_last() {
+        let mut host = Host::new(Files::open(Path::new("/")).unwrap(), Settings::default(), true);
+        let last = Place { config: "/unit.toml".into(), binary: "/unit".into(), address: "/unit.sock".into() };
+        assert_eq!(host.place(None, Some(&last)).unwrap(), last);
+        host.settings.containerd.config = Some("/settings.toml".into());
+        let place = host.place(None, Some(&last)).unwrap();
+        assert_eq!((place.config.as_str(), place.binary.as_str()), ("/settings.toml", "/unit"));
+        assert_eq!(host.place(None, None).unwrap().binary, "/usr/bin/containerd");
+    }
 }
