@@ -406,7 +406,11 @@ fn foreign_edits_survive_further_applies() {
 #[test]
 fn a_config_that_became_a_link_is_refused_on_the_way_back() {
     let (_stand, agent) = in_effect(Generation::V17);
-    agent.node.run_ok(["sh", "-c", &format!("mv {CONFIG} /etc/containerd/real.toml && ln -s real.toml {CONFIG}")]);
+    agent.node.run_ok([
+        "sh",
+        "-c",
+        &format!("cp -p {CONFIG} /etc/containerd/real.toml && ln -s real.toml /root/link && mv -T /root/link {CONFIG}"),
+    ]);
     let starts = agent.starts();
     let disable = agent.node.run(["mirrorctl", "disable"]);
     assert!(!disable.success() && disable.stdout.contains("symbolic link"), "{disable:?}");

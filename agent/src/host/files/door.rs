@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat},
+    fcntl::{AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, renameat, renameat2},
     sys::stat::{Mode, fchmod, fstatat, mkdirat},
     unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, symlinkat, unlinkat},
 };
@@ -97,6 +97,15 @@ pub fn sync(directory: &OwnedFd, path: &str) -> Result<(), FileError> {
 
 pub fn rename(directory: &OwnedFd, from: &str, to: &str, path: &str) -> Result<(), FileError> {
     failed(renameat(directory, from, directory, to), "rename", path)
+}
+
+/// Takes a name that is free: what somebody put there in this moment is not written over.
+pub fn rename_to_free(directory: &OwnedFd, from: &str, to: &str, path: &str) -> Result<(), FileError> {
+    match renameat2(directory, from, directory, to, RenameFlags::RENAME_NOREPLACE) {
+        // Network file systems and old kernels do not know the flag.
+        Err(Errno::EINVAL | Errno::ENOSYS) => rename(directory, from, to, path),
+        renamed => failed(renamed, "rename", path),
+    }
 }
 
 pub fn link(directory: &OwnedFd, from: &str, to: &str, path: &str) -> Result<(), FileError> {

@@ -53,11 +53,11 @@ impl Transaction<'_> {
                     door::write_new(&directory, name, &file.content, &file.attributes, path)?;
                 }
                 finish_directory(&directory, attributes, path)?;
-                door::rename(&parent.fd, &new, parent.name, path)?;
+                door::rename_to_free(&parent.fd, &new, parent.name, path)?;
             }
             Change::Symlink { target } => {
                 door::symlink(&parent.fd, target, &new, path)?;
-                door::rename(&parent.fd, &new, parent.name, path)?;
+                door::rename_to_free(&parent.fd, &new, parent.name, path)?;
             }
         }
         door::sync(&parent.fd, path)
@@ -77,9 +77,10 @@ impl Transaction<'_> {
     fn put(&self, parent: &Parent<'_>, index: usize, file: &NewFile, before: &Entry, path: &str) -> Result<(), FileError> {
         let new = self.new_name(index);
         door::write_new(&parent.fd, &new, &file.content, &file.attributes, path)?;
-        if *before != Entry::Absent {
-            door::link(&parent.fd, parent.name, &self.before_name(index), path)?;
+        if *before == Entry::Absent {
+            return door::rename_to_free(&parent.fd, &new, parent.name, path);
         }
+        door::link(&parent.fd, parent.name, &self.before_name(index), path)?;
         door::rename(&parent.fd, &new, parent.name, path)
     }
 
