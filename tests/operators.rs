@@ -101,6 +101,22 @@ fn a_config_that_kills_the_cri_is_found_beforehand(generation: Generation) {
     assert_eq!((agent.starts(), agent.containerd_tree()), (starts + 2, tree));
 }
 
+/// A trial that fails once and not again, and a binary that is being replaced at that moment: neither is held against the spec.
+fn one_failed_trial_refuses_nothing(generation: Generation) {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(generation));
+    let stub = "#!/bin/sh\ncase \"$*\" in *--version*|*dump*) ;; *trial*) mkdir /dev/shm/tried && exit 7;; esac\nexec /usr/bin/containerd.real \"$@\"\n";
+    agent.node.run_ok(["mv", "/usr/bin/containerd", "/usr/bin/containerd.real"]);
+    agent.write_spec(&spec(MIRROR));
+    let status = agent.wait_for("containerd-sick");
+    assert_eq!(status["problems"][0]["code"], "candidate.not-run", "{status:#}");
+    agent.node.write("/usr/bin/containerd", stub);
+    agent.node.run_ok(["chmod", "755", "/usr/bin/containerd"]);
+    agent.wait_for("in-effect");
+    assert!(agent.node.exists("/dev/shm/tried"));
+    stand.mirror_serves(&agent);
+}
+
 /// containerd does not start at all with the new config.
 fn containerd_does_not_come_back(generation: Generation) {
     let stand = Stand::new();
@@ -214,6 +230,7 @@ on_each_generation!(
     cri_dead_after_restart,
     a_config_that_kills_the_cri_is_found_beforehand,
     containerd_does_not_come_back,
+    one_failed_trial_refuses_nothing,
     a_spec_that_stops_being_valid,
     two_hundred_changes_under_load
 );

@@ -4,7 +4,7 @@ use super::{Progress, journal::Phase};
 use crate::{
     config::{RestartDriver, TRIAL_DIR},
     host::{
-        commands,
+        commands::{self, CommandError},
         observe::Host,
         trial::{self, Trial},
     },
@@ -12,6 +12,11 @@ use crate::{
     plan::{Plan, candidate},
     spec::problem::Problem,
 };
+
+/// Code of the problem that containerd's binary cannot be run right now, as in the middle of an upgrade.
+pub const NOT_RUN: &str = "candidate.not-run";
+/// A trial that fails once may have met a node out of breath.
+const TRIALS: usize = 2;
 
 /// Checks what containerd would be restarted with. What could not be tried is told and stops nothing.
 ///
@@ -48,6 +53,10 @@ async fn dump(host: &Host, text: &str, observed: &Observed) -> Result<(), Proble
     trial::clear(files).await;
     let (now, then) = match (now, then) {
         (Ok(now), Ok(then)) => (now, then),
+        (_, Err(error @ (CommandError::NotStarted { .. } | CommandError::Late { .. }))) => {
+            let message = format!("what containerd makes of the new config cannot be asked: {error}");
+            return Err(Problem::new(NOT_RUN, message, "it is tried again by itself"));
+        }
         (_, Err(error)) => {
             let message = format!("containerd cannot read the config it would be restarted with: {error}");
             return Err(Problem::new("candidate.unreadable", message, "nothing was changed; see what the plan writes"));
@@ -67,17 +76,17 @@ async fn dump(host: &Host, text: &str, observed: &Observed) -> Result<(), Proble
 async fn boot(host: &Host, text: &str, observed: &Observed) -> Result<Vec<Problem>, Problem> {
     let place = &observed.containerd.place;
     let trial = candidate::trial(&place.config, text)?;
-    let reason = match trial::boot(&host.files, &place.binary, &trial.config).await {
-        Ok(Trial::Ready) => return Ok(told(&trial.left_out)),
-        Ok(Trial::Dead(reason)) => reason,
-        Err(error) => {
-            let message = format!("the new config could not be tried beforehand: {error}");
-            return Ok(vec![Problem::new("candidate.not-tried", message, "the restart itself is watched and undone all the same")]);
+    let mut reason = String::new();
+    for _ in 0..TRIALS {
+        match trial::boot(&host.files, &place.binary, &trial.config).await {
+            Ok(Trial::Ready) => return Ok(told(&trial.left_out)),
+            Ok(Trial::Dead(why)) => reason = why,
+            Err(error) => return Ok(vec![not_tried(format!("the new config could not be tried beforehand: {error}"))]),
         }
-    };
-    if works_today(host, observed).await {
-        let message = format!("a second containerd cannot be tried on this node ({reason}), not with today's config either");
-        return Ok(vec![Problem::new("candidate.not-tried", message, "the restart itself is watched and undone all the same")]);
+        if fails_today_as_well(host, observed).await {
+            let message = format!("a second containerd cannot be tried on this node ({reason}), not with today's config either");
+            return Ok(vec![not_tried(message)]);
+        }
     }
     Err(Problem::new(
         "candidate.cri-dead",
@@ -87,12 +96,16 @@ async fn boot(host: &Host, text: &str, observed: &Observed) -> Result<Vec<Proble
 }
 
 /// Today's config is what the healthy process was started with, and yet a trial of it fails: then trials say nothing here.
-async fn works_today(host: &Host, observed: &Observed) -> bool {
+async fn fails_today_as_well(host: &Host, observed: &Observed) -> bool {
     let containerd = &observed.containerd;
     let is_what_runs = observed.config.changed_ms() < containerd.started_ms && containerd.cri.known().is_some();
     let Some(text) = observed.config.root.text.as_ref().and_then(|content| content.text()) else { return false };
     let Ok(today) = candidate::trial(&containerd.place.config, text) else { return false };
     is_what_runs && matches!(trial::boot(&host.files, &containerd.place.binary, &today.config).await, Ok(Trial::Dead(_)))
+}
+
+fn not_tried(message: String) -> Problem {
+    Problem::new("candidate.not-tried", message, "the restart itself is watched and undone all the same")
 }
 
 fn told(left_out: &[String]) -> Vec<Problem> {

@@ -541,5 +541,5 @@ pub fn is_contested(problems: &[Problem]) -> bool {
 /// containerd gave no answer, or had no quiet moment: that says nothing of the spec, which is tried again later instead of being parked.
 #[must_use]
 pub fn is_transient(problems: &[Problem]) -> bool {
-    problems.first().is_some_and(|problem| problem.code == prove::NOT_ASKED || problem.code == quiet::BUSY)
+    problems.first().is_some_and(|problem| [prove::NOT_ASKED, quiet::BUSY, candidate::NOT_RUN].contains(&&*problem.code))
 }

@@ -100,7 +100,8 @@ async fn start_and_ask(files: &Files, binary: &str) -> Result<Trial, TrialError>
         if !errors.is_empty() {
             return Ok(Trial::Dead(errors.join("; ")));
         }
-        let is_gone = commands::systemctl(&["is-active", "--quiet", UNIT], CALL_DEADLINE).await.is_err();
+        let asked = commands::systemctl(&["is-active", "--quiet", UNIT], CALL_DEADLINE).await;
+        let is_gone = matches!(asked, Err(CommandError::Failed { .. }));
         if is_gone || begun.elapsed() > DEADLINE {
             let what = if is_gone { "it ended by itself" } else { "its CRI did not answer" };
             return Ok(Trial::Dead(format!("{what}{}", last_words(files))));

@@ -26,6 +26,8 @@ pub mod files;
 mod units;
 
 const BOOT_SCRIPT: &str = include_str!("boot.sh");
+/// Of a line of the journal that is shown, in characters: containerd prints its whole config in one.
+const LONGEST_LINE: usize = 240;
 const BOOT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A booted node; dropped, it is gone without a trace, and a test that panics is told its journal first.
@@ -151,9 +153,11 @@ impl Drop for Node {
         if !std::thread::panicking() || self.power.is_none() {
             return;
         }
-        let output = self.run_within(Duration::from_secs(5), ["journalctl", "-q", "--no-pager", "--no-hostname", "-n", "80"]);
+        let output = self.run_within(Duration::from_secs(5), ["journalctl", "-q", "--no-pager", "--no-hostname", "-n", "200"]);
+        let telling = output.stdout.lines().filter(|line| !line.contains("loading plugin"));
+        let journal: Vec<String> = telling.map(|line| line.chars().take(LONGEST_LINE).collect()).collect();
         let (suite, console) = (self.generation.suite(), self.console());
-        eprintln!("-- console of the {suite} node\n{console}\n-- end of its journal\n{}{}", output.stdout, output.stderr);
+        eprintln!("-- console of the {suite} node\n{console}\n-- end of its journal\n{}\n{}", journal.join("\n"), output.stderr);
     }
 }
 
