@@ -42,8 +42,8 @@ pub struct Situation<'a> {
     pub cri: &'a Fact<()>,
     /// Repairs of the last minutes.
     pub repairs: usize,
-    /// Nothing is tried before this time, because containerd gave no answer the last time; seconds of Unix time.
-    pub not_before: i64,
+    /// Nothing is tried for now, because containerd gave no answer the last time.
+    pub is_put_off: bool,
     /// Seconds of Unix time.
     pub now: i64,
 }
@@ -79,7 +79,7 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if !plan.refusals.is_empty() {
         return Decision::Stay(Condition::Refused);
     }
-    if !asked && situation.now < situation.not_before && !plan.is_empty() {
+    if !asked && situation.is_put_off && !plan.is_empty() {
         return Decision::Stay(Condition::ContainerdSick);
     }
     let is_contested = situation.repairs >= MOST_REPAIRS;
@@ -185,7 +185,7 @@ mod tests {
             live_read: &Fact::Known(true),
             cri: &Fact::Known(()),
             repairs: 0,
-            not_before: 0,
+            is_put_off: false,
             now: 1_000,
         })
     }
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_fight_over_files_ends() {
         let (desired, record, plan) = (desired(), applied(), steps());
-        let situation = |repairs, not_before| Situation {
+        let situation = |repairs, is_put_off| Situation {
             cause: Cause::Event,
             desired: &desired,
             plan: &plan,
@@ -260,13 +260,12 @@ mod tests {
             live_read: &Fact::Known(true),
             cri: &Fact::Known(()),
             repairs,
-            not_before,
+            is_put_off,
             now: 1_000,
         };
-        assert_eq!(decide(&situation(7, 0)), Decision::Apply("drift"));
-        assert_eq!(decide(&situation(8, 0)), Decision::Stay(Condition::Drifted));
-        assert_eq!(decide(&situation(0, 1_001)), Decision::Stay(Condition::ContainerdSick));
-        assert_eq!(decide(&situation(0, 1_000)), Decision::Apply("drift"));
+        assert_eq!(decide(&situation(7, false)), Decision::Apply("drift"));
+        assert_eq!(decide(&situation(8, false)), Decision::Stay(Condition::Drifted));
+        assert_eq!(decide(&situation(0, true)), Decision::Stay(Condition::ContainerdSick));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at},
 };
 
 use crate::{
@@ -165,10 +165,14 @@ impl Reconciler {
         self.look_and_act(Cause::Event).await;
         let changes = self.changes.clone();
         loop {
-            let left = self.until_expiry();
+            let (left, retry) = (self.until_expiry(), self.retry.not_before());
             tokio::select! {
                 () = &mut stop => return Ok(()),
                 () = sleep(left.unwrap_or_default()), if left.is_some() => self.expire().await,
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                    self.retry.begin();
+                    self.look_and_act(Cause::Event).await;
+                }
                 command = commands.recv() => match command {
                     Some(command) => {
                         self.check_view()?;
@@ -183,7 +187,7 @@ impl Reconciler {
                     self.check_view()?;
                     self.pay_owed_restart().await;
                     let is_open = self.host.state().has_journal();
-                    if is_open || !self.watch.is_complete() || ticks.is_multiple_of(FULL_LOOK) || self.containerd_is_another() || self.retry.is_due(clock::unix_seconds()) {
+                    if is_open || !self.watch.is_complete() || ticks.is_multiple_of(FULL_LOOK) || self.containerd_is_another() {
                         self.look_and_act(Cause::Event).await;
                     }
                 }
@@ -372,7 +376,7 @@ impl Reconciler {
             live_read: &look.observed.live_read,
             cri: &look.observed.containerd.cri,
             repairs: self.repairs.iter().filter(|time| clock::unix_seconds() - **time < machine::REPAIR_PAUSE).count(),
-            not_before: self.retry.not_before,
+            is_put_off: self.retry.not_before().is_some(),
             now: clock::unix_seconds(),
         })
     }
@@ -386,7 +390,7 @@ impl Reconciler {
         let (outcome, record) = apply.carry_out(&look.plan, &look.observed, order, progress).await;
         self.record = record;
         self.note_repair(order, &outcome);
-        self.retry.note(&outcome, clock::unix_seconds());
+        self.retry.note(&outcome, Instant::now());
         tell(&outcome);
         match &outcome {
             Outcome::RolledBack(_, problems) if is_cri_dead(problems) && order.restores != Some(0) => Box::pin(self.rescue(outcome)).await,

@@ -1,26 +1,33 @@
 //! When an apply is tried again by itself.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::{
     apply::{Effort, Outcome, is_transient},
     spec::problem::Problem,
 };
 
+/// After the first silence; then twice as long each time.
+const FIRST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(600);
+
 /// When an apply is tried again to which containerd gave no answer.
 #[derive(Debug, Default)]
 pub struct Retry {
     failures: u32,
-    /// Nothing is tried before this time, in seconds of Unix time.
-    pub not_before: i64,
+    not_before: Option<Instant>,
     /// Why the last try came to nothing.
     pub problems: Vec<Problem>,
 }
 
 impl Retry {
-    /// Notes how an apply ended: 30 s after the first silence, then twice as long each time, at most 10 minutes.
-    pub fn note(&mut self, outcome: &Outcome, now: i64) {
+    /// Notes how an apply ended.
+    pub fn note(&mut self, outcome: &Outcome, now: Instant) {
         match outcome {
             Outcome::RolledBack(Effort { restarts: 0, .. }, problems) | Outcome::Refused(problems) if is_transient(problems) => {
-                self.not_before = now + (30_i64 << self.failures.min(5)).min(600);
+                self.not_before = Some(now + (FIRST * (1 << self.failures.min(5))).min(LONGEST));
                 self.failures += 1;
                 self.problems.clone_from(problems);
             }
@@ -28,8 +35,14 @@ impl Retry {
         }
     }
 
-    /// Whether it is time for the next try.
-    pub const fn is_due(&self, now: i64) -> bool {
-        self.failures > 0 && now >= self.not_before
+    /// When it is time for the next try.
+    #[must_use]
+    pub const fn not_before(&self) -> Option<Instant> {
+        self.not_before
+    }
+
+    /// The next try begins.
+    pub const fn begin(&mut self) {
+        self.not_before = None;
     }
 }
