@@ -19,6 +19,7 @@ mod history;
 mod mirrors;
 mod operators;
 mod package;
+mod planted;
 mod readme;
 mod stand;
 mod torture;

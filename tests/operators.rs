@@ -130,6 +130,9 @@ fn containerd_does_not_come_back(generation: Generation) {
     let status = agent.wait_for("rolled-back");
     assert_eq!(agent.containerd_tree(), tree);
     assert!(status["problems"].to_string().contains("restart.failed"), "{status:#}");
+    let failed = status["last_change"]["outcome"]["generation"].to_string();
+    let revert = agent.node.run(["mirrorctl", "revert", &failed]);
+    assert!(revert.stderr.contains("never in effect"), "it was never good: {revert:?}");
     agent.node.wait_cri(Duration::from_secs(10));
 }
 

@@ -4,7 +4,7 @@ use std::{env, path::PathBuf};
 
 use crate::{
     harness::{node::NodeOptions, rootfs::Generation},
-    stand::{Agent, CONFIG, MIRROR, Stand},
+    stand::{Agent, CONFIG, MIRROR, PLANTED, Stand},
 };
 
 /// What `make deb` left.
@@ -23,6 +23,11 @@ fn installed_and_removed(generation: Generation) {
     let agent = Agent { node: stand.lab.boot(NodeOptions::new(generation)) };
     let (config, starts) = (agent.node.read(CONFIG), agent.starts());
     install(&agent);
+    let programs = ["/usr/bin/mirrorlet", "/usr/bin/mirrorctl"];
+    assert!(
+        programs.iter().all(|program| !agent.node.run(["grep", "-qa", PLANTED, program]).success()),
+        "no bug can be planted in a package"
+    );
     assert_eq!(agent.node.run(["systemctl", "is-active", "mirrorlet"]).stdout.trim(), "inactive");
     assert_eq!((agent.node.read(CONFIG), agent.starts()), (config.clone(), starts), "installing touches nothing");
     agent.node.run_ok(["systemctl", "enable", "--now", "mirrorlet"]);

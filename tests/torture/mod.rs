@@ -3,6 +3,7 @@
 
 mod faults;
 mod reader;
+mod recipe;
 mod scenario;
 mod soak;
 

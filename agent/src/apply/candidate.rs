@@ -6,6 +6,7 @@ use crate::{
     host::{
         commands::{self, CommandError},
         observe::Host,
+        planted,
         trial::{self, Trial},
     },
     observed::{Observed, entry::Attributes},
@@ -24,7 +25,7 @@ const TRIALS: usize = 2;
 /// When containerd would not come up with it, or would lose settings of others.
 pub async fn check(host: &Host, plan: &Plan, observed: &Observed, progress: Progress<'_>) -> Result<Vec<Problem>, Problem> {
     let text = candidate::text(plan, observed);
-    if text.is_empty() || !host.settings.restart.trial_boot || host.is_offline {
+    if planted::has("no-trial") || text.is_empty() || !host.settings.restart.trial_boot || host.is_offline {
         return Ok(Vec::new());
     }
     progress(Phase::Checking, "trying the new config before a live file changes");

@@ -19,6 +19,7 @@ use crate::{
         containerd::{Containerd, TaskName},
         files::Transaction,
         observe::Host,
+        planted,
         state::{Lock, StateError},
         timer,
     },
@@ -181,7 +182,7 @@ impl<'a> Apply<'a> {
         record.carried = after.carried.clone();
         record.config_logins = after.config_logins.clone();
         record.applied = order.applied.clone();
-        record.hold = order.hold.clone();
+        record.hold = order.hold.clone().filter(|_| !planted::has("no-hold"));
         if let Some((inputs, text_digest)) = &order.sent_along {
             record.inline_inputs.clone_from(inputs);
             record.inline_inputs_for = Some(*text_digest);
@@ -306,6 +307,9 @@ impl Run<'_> {
             self.transaction().carry_out(index, step).map_err(|error| file_problem(&error))?;
             tracing::info!(path = %step.path, reason = %step.reason, "{} {}", step.verb(), step.path);
         }
+        if self.plan.restart.is_none() && planted::has("needless-restart") {
+            self.restart().await?;
+        }
         if let Some(restart) = &self.plan.restart {
             self.enter(Phase::Activating, progress, &format!("restarting containerd, because {}", restart.cause.sentence()))?;
             self.restart().await?;
@@ -426,7 +430,7 @@ impl Run<'_> {
         let _ = self.journal.mark_undoing(self.effort.restarts > 0);
         let mut undone = undo::steps(&self.transaction(), self.journal.header(), self.begun);
         problems.extend(std::mem::take(&mut undone.problems));
-        if self.effort.restarts > 0 {
+        if self.effort.restarts > 0 && !planted::has("undone-without-restart") {
             self.note_restart("the change was undone");
             let old = self.process.as_ref().map(|process| process.pid);
             match activate::restart(self.apply.host, &self.client, old).await {
@@ -440,7 +444,8 @@ impl Run<'_> {
         let mut record = undo::with_edited(observed.record.clone(), &undone.edited, &self.journal.header().claims);
         record.generation = self.effort.generation;
         // What cost a restart is not tried again by itself, whatever the reason.
-        let may_be_retried = self.effort.restarts == 0 && (is_transient(&problems) || is_contested(&problems));
+        let may_be_retried =
+            self.effort.restarts == 0 && (is_transient(&problems) || is_contested(&problems)) || planted::has("failed-spec-not-parked");
         if let (Some(applied), false) = (&self.order.applied, may_be_retried) {
             let problems = problems.iter().map(Note::from).collect();
             record.parked = Some(Parked { digest: applied.digest, since: clock::unix_seconds(), problems });
@@ -461,7 +466,7 @@ impl Run<'_> {
             generation: self.effort.generation,
             time: clock::unix_seconds(),
             who: self.order.who.clone(),
-            ending,
+            ending: if planted::has("good-before-proof") { Ending::Changed } else { ending },
             restarts: self.effort.restarts,
             cri_gap_ms: self.effort.cri_gap_ms,
             problems: problems.iter().map(Note::from).collect(),

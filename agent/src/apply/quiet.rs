@@ -5,7 +5,7 @@ use tokio::time::{Instant, sleep};
 use super::{Progress, journal::Phase};
 use crate::{
     config::QuietPolicy,
-    host::{clock, containerd::Containerd, observe::Host},
+    host::{clock, containerd::Containerd, observe::Host, planted},
     spec::problem::Problem,
 };
 
@@ -20,7 +20,7 @@ const LOOKS: u32 = 10;
 /// When there was no such moment in time, and the policy is to give up.
 pub async fn wait(host: &Host, client: &Containerd, progress: Progress<'_>) -> Result<(), Problem> {
     let settings = &host.settings.restart;
-    if settings.quiet_for.is_zero() {
+    if settings.quiet_for.is_zero() || planted::has("no-quiet-moment") {
         return Ok(());
     }
     let begun = Instant::now();

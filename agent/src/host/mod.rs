@@ -11,6 +11,7 @@ pub mod live_read;
 pub mod log;
 pub mod notify;
 pub mod observe;
+pub mod planted;
 pub mod registry;
 pub mod signals;
 pub mod socket;

@@ -16,7 +16,10 @@ use nix::{
 use xattr::FileExt;
 
 use super::{FileError, Files};
-use crate::observed::entry::{Attributes, Content};
+use crate::{
+    host::planted,
+    observed::entry::{Attributes, Content},
+};
 
 /// A directory that is open, and the last part of a path in it.
 pub struct Parent<'a> {
@@ -69,6 +72,9 @@ pub fn write_new(directory: &impl AsFd, name: &str, content: &Content, attribute
     let mut file = File::from(fd);
     dress(&file, attributes, path)?;
     failed_io(file.write_all(content.bytes()), "write", path)?;
+    if planted::has("file-not-synced") {
+        return Ok(());
+    }
     failed_io(file.sync_all(), "sync", path)
 }
 
@@ -91,6 +97,9 @@ pub fn dress(file: &File, attributes: &Attributes, path: &str) -> Result<(), Fil
 
 /// Syncs a directory, so that names in it outlive a power cut.
 pub fn sync(directory: &OwnedFd, path: &str) -> Result<(), FileError> {
+    if planted::has("directory-not-synced") {
+        return Ok(());
+    }
     let file = failed_io(directory.try_clone(), "open", path)?;
     failed_io(File::from(file).sync_all(), "sync the directory of", path)
 }

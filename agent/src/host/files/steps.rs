@@ -7,6 +7,7 @@ use super::{
     door::{self, Parent},
 };
 use crate::{
+    host::planted,
     observed::entry::{Attributes, Content, Entry},
     plan::step::{Change, NewFile, Step},
 };
@@ -75,6 +76,10 @@ impl Transaction<'_> {
     }
 
     fn put(&self, parent: &Parent<'_>, index: usize, file: &NewFile, before: &Entry, path: &str) -> Result<(), FileError> {
+        if planted::has("written-in-place") {
+            door::unlink(&parent.fd, parent.name, path)?;
+            return door::write_new(&parent.fd, parent.name, &file.content, &file.attributes, path);
+        }
         let new = self.new_name(index);
         door::write_new(&parent.fd, &new, &file.content, &file.attributes, path)?;
         if *before == Entry::Absent {
@@ -98,7 +103,7 @@ impl Transaction<'_> {
         let before_path = sibling(path, &self.before_name(index));
         let current = self.files.entry(path)?;
         let is_kept = self.files.entry(&before_path)? != Entry::Absent;
-        let is_untouched = same_kind_of(&current, after) || current == *before;
+        let is_untouched = same_kind_of(&current, after) || current == *before || planted::has("undo-takes-their-edit");
         if is_untouched && is_kept {
             door::rename(&parent.fd, &self.before_name(index), parent.name, path)?;
             // A rename onto another link of the same file does nothing (rename(2)): the step had not got to its own rename.
@@ -118,6 +123,9 @@ impl Transaction<'_> {
     /// # Errors
     /// When a system call fails.
     pub fn close(&self, index: usize, path: &str) -> Result<(), FileError> {
+        if planted::has("temporary-names-stay") {
+            return Ok(());
+        }
         match self.files.parent(path) {
             Ok(parent) => door::remove_tree(&parent.fd, &self.before_name(index), path),
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(()),
