@@ -135,3 +135,18 @@ fn a_replaced_directory_does_not_strand_the_daemon() {
     agent.wait_for("in-effect");
     stand.mirror_serves(&agent);
 }
+
+/// What cannot be written at that moment is no fault of the spec: it is tried again, and not parked.
+#[test]
+fn a_directory_that_is_gone_for_a_moment_parks_nothing() {
+    let (stand, agent) = in_effect();
+    let tree = agent.containerd_tree();
+    agent.node.run_ok(["mv", "/etc/containerd", "/etc/gone"]);
+    let failed = || agent.node.run(["mirrorctl", "status"]).stdout.contains("tried again by itself");
+    eventually("the repair failed", SOON, failed);
+    agent.node.run_ok(["mv", "/etc/gone", "/etc/containerd"]);
+    agent.node.run_ok(["rm", "-r", HOST]);
+    eventually("repaired", Duration::from_secs(60), || agent.containerd_tree() == tree);
+    agent.wait_for("in-effect");
+    stand.mirror_serves(&agent);
+}

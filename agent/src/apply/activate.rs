@@ -14,20 +14,11 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// A restart that is done.
-#[derive(Debug, Clone)]
-pub struct Activation {
-    /// The new process.
-    pub process: Process,
-    /// Time from asking for the restart to a CRI that answers, in milliseconds.
-    pub cri_gap_ms: u64,
-}
-
-/// Restarts containerd and waits for its CRI, at most the deadline of the settings.
+/// Restarts containerd and waits for its CRI, at most the deadline of the settings. Returns the new process.
 ///
 /// # Errors
 /// When the restart fails, or the CRI is not there in time.
-pub async fn restart(host: &Host, client: &Containerd, old_pid: Option<u32>) -> Result<Activation, Problem> {
+pub async fn restart(host: &Host, client: &Containerd, old_pid: Option<u32>) -> Result<Process, Problem> {
     let settings = &host.settings.restart;
     let begun = clock::monotonic();
     let deadline = settings.ready_deadline;
@@ -44,16 +35,10 @@ pub async fn restart(host: &Host, client: &Containerd, old_pid: Option<u32>) -> 
     }
     let mut last = "it was not asked yet".to_owned();
     let left = deadline.saturating_sub(begun.elapsed());
-    let ready = timeout(left, ready(host, client, old_pid, &mut last)).await;
-    match ready {
-        Ok(Ok(process)) => Ok(Activation { process, cri_gap_ms: begun.elapsed().as_millis() as u64 }),
-        Ok(Err(problem)) => Err(problem),
-        Err(_) => Err(Problem::new(
-            "restart.cri-late",
-            format!("containerd's CRI was not ready {} s after the restart: {last}", deadline.as_secs()),
-            "see \"journalctl -u containerd\"",
-        )),
-    }
+    timeout(left, ready(host, client, old_pid, &mut last)).await.unwrap_or_else(|_| {
+        let message = format!("containerd's CRI was not ready {} s after the restart: {last}", deadline.as_secs());
+        Err(Problem::new("restart.cri-late", message, "see \"journalctl -u containerd\""))
+    })
 }
 
 fn restart_failed(error: &dyn std::error::Error) -> Problem {

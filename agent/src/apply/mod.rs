@@ -9,7 +9,10 @@ mod quiet;
 pub mod recover;
 mod undo;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::Notify, time::timeout};
 
@@ -127,6 +130,7 @@ struct Run<'a> {
     effort: Effort,
     begun: usize,
     process: Option<Process>,
+    without_cri_since: Option<Instant>,
     tasks: BTreeMap<TaskName, u32>,
     notices: Vec<Problem>,
     restarts: Vec<RestartNote>,
@@ -253,6 +257,7 @@ impl<'a> Apply<'a> {
             effort: Effort { generation, ..Effort::default() },
             begun: 0,
             process: observed.containerd.process.known().cloned(),
+            without_cri_since: None,
             tasks,
             notices,
             restarts: Vec::new(),
@@ -355,11 +360,18 @@ impl Run<'_> {
 
     async fn restart(&mut self) -> Result<(), Problem> {
         self.note_restart(self.plan.restart.as_ref().map_or("", |restart| restart.cause.sentence()));
-        let old = self.process.as_ref().map(|process| process.pid);
-        let activation = activate::restart(self.apply.host, &self.client, old).await?;
-        self.effort.cri_gap_ms = self.effort.cri_gap_ms.max(activation.cri_gap_ms);
-        self.process = Some(activation.process);
+        self.activate().await?;
         self.notices.extend(prove::tasks(&self.client, &self.tasks).await?);
+        Ok(())
+    }
+
+    /// Restarts containerd. While it does not come back, the time without a CRI goes on.
+    async fn activate(&mut self) -> Result<(), Problem> {
+        let old = self.process.as_ref().map(|process| process.pid);
+        let since = *self.without_cri_since.get_or_insert_with(clock::monotonic);
+        self.process = Some(activate::restart(self.apply.host, &self.client, old).await?);
+        self.without_cri_since = None;
+        self.effort.cri_gap_ms = self.effort.cri_gap_ms.max(since.elapsed().as_millis() as u64);
         Ok(())
     }
 
@@ -432,13 +444,8 @@ impl Run<'_> {
         problems.extend(std::mem::take(&mut undone.problems));
         if self.effort.restarts > 0 && !planted::has("undone-without-restart") {
             self.note_restart("the change was undone");
-            let old = self.process.as_ref().map(|process| process.pid);
-            match activate::restart(self.apply.host, &self.client, old).await {
-                Ok(activation) => {
-                    self.effort.cri_gap_ms = self.effort.cri_gap_ms.max(activation.cri_gap_ms);
-                    self.process = Some(activation.process);
-                }
-                Err(problem) => problems.push(undo::node_at_fault(&problem)),
+            if let Err(problem) = self.activate().await {
+                problems.push(undo::node_at_fault(&problem));
             }
         }
         let mut record = undo::with_edited(observed.record.clone(), &undone.edited, &self.journal.header().claims);
@@ -522,10 +529,19 @@ pub fn is_cri_dead(problems: &[Problem]) -> bool {
     problems.iter().any(|problem| problem.code == undo::CRI_DEAD)
 }
 
+/// Code of the problem that a disk did not do what it should.
+const WRITE_FAILED: &str = "apply.write-failed";
+
 /// A file access that failed, as a problem.
 #[must_use]
 pub fn file_problem(error: &crate::host::files::FileError) -> Problem {
-    Problem::new("apply.write-failed", error.to_string(), "see the errno; nothing of the change stays")
+    Problem::new(WRITE_FAILED, error.to_string(), "see the errno; nothing of the change stays")
+}
+
+/// The disk failed, not containerd.
+#[must_use]
+pub fn is_write_failure(problems: &[Problem]) -> bool {
+    problems.first().is_some_and(|problem| problem.code == WRITE_FAILED)
 }
 
 /// A state access that failed, as a problem.
@@ -543,8 +559,9 @@ pub fn is_contested(problems: &[Problem]) -> bool {
     problems.first().is_some_and(|problem| problem.code == READ_BACK)
 }
 
-/// containerd gave no answer, or had no quiet moment: that says nothing of the spec, which is tried again later instead of being parked.
+/// containerd gave no answer, or had no quiet moment, or the disk was full: that says nothing of the spec, which is tried again later instead of
+/// being parked.
 #[must_use]
 pub fn is_transient(problems: &[Problem]) -> bool {
-    problems.first().is_some_and(|problem| [prove::NOT_ASKED, quiet::BUSY, candidate::NOT_RUN].contains(&&*problem.code))
+    problems.first().is_some_and(|problem| [prove::NOT_ASKED, quiet::BUSY, candidate::NOT_RUN, WRITE_FAILED].contains(&&*problem.code))
 }

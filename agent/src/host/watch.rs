@@ -22,9 +22,10 @@ pub struct Interest {
 }
 
 impl Interest {
-    /// A path with every link on the way to it.
+    /// A path with every link on the way to it, and the directory it is in, which may be replaced as a whole.
     pub fn follow(&mut self, path: &Path) {
         self.paths.extend(links_to(path));
+        self.paths.extend(path.parent().into_iter().flat_map(links_to));
     }
 
     fn holds(&self, path: &Path) -> bool {

@@ -42,8 +42,8 @@ pub struct Situation<'a> {
     pub cri: &'a Fact<()>,
     /// Repairs of the last minutes.
     pub repairs: usize,
-    /// Nothing is tried for now, because containerd gave no answer the last time.
-    pub is_put_off: bool,
+    /// Nothing is tried for now, because the last time it failed for no fault of the spec; where the node stands meanwhile.
+    pub put_off: Option<Condition>,
     /// Seconds of Unix time.
     pub now: i64,
 }
@@ -79,8 +79,8 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if !plan.refusals.is_empty() {
         return Decision::Stay(Condition::Refused);
     }
-    if !asked && situation.is_put_off && !plan.is_empty() {
-        return Decision::Stay(Condition::ContainerdSick);
+    if let (Some(condition), false, false) = (situation.put_off, asked, plan.is_empty()) {
+        return Decision::Stay(condition);
     }
     let is_contested = situation.repairs >= MOST_REPAIRS;
     if !asked && is_contested && !plan.is_empty() {
@@ -185,7 +185,7 @@ mod tests {
             live_read: &Fact::Known(true),
             cri: &Fact::Known(()),
             repairs: 0,
-            is_put_off: false,
+            put_off: None,
             now: 1_000,
         })
     }
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_fight_over_files_ends() {
         let (desired, record, plan) = (desired(), applied(), steps());
-        let situation = |repairs, is_put_off| Situation {
+        let situation = |repairs, put_off| Situation {
             cause: Cause::Event,
             desired: &desired,
             plan: &plan,
@@ -260,12 +260,12 @@ mod tests {
             live_read: &Fact::Known(true),
             cri: &Fact::Known(()),
             repairs,
-            is_put_off,
+            put_off,
             now: 1_000,
         };
-        assert_eq!(decide(&situation(7, false)), Decision::Apply("drift"));
-        assert_eq!(decide(&situation(8, false)), Decision::Stay(Condition::Drifted));
-        assert_eq!(decide(&situation(0, true)), Decision::Stay(Condition::ContainerdSick));
+        assert_eq!(decide(&situation(7, None)), Decision::Apply("drift"));
+        assert_eq!(decide(&situation(8, None)), Decision::Stay(Condition::Drifted));
+        assert_eq!(decide(&situation(0, Some(Condition::ContainerdSick))), Decision::Stay(Condition::ContainerdSick));
     }
 
     #[test]

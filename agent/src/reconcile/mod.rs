@@ -376,7 +376,7 @@ impl Reconciler {
             live_read: &look.observed.live_read,
             cri: &look.observed.containerd.cri,
             repairs: self.repairs.iter().filter(|time| clock::unix_seconds() - **time < machine::REPAIR_PAUSE).count(),
-            is_put_off: self.retry.not_before().is_some(),
+            put_off: self.retry.condition(),
             now: clock::unix_seconds(),
         })
     }

@@ -241,6 +241,7 @@ fn login_notices(status: &Status) -> Vec<ProblemView> {
 fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<ProblemView> {
     match condition {
         Condition::Refused => look.plan.refusals.iter().map(ProblemView::from).collect(),
+        Condition::RolledBack if reconciler.record.parked.is_none() => reconciler.retry.problems.iter().map(ProblemView::from).collect(),
         Condition::RolledBack | Condition::Held => {
             let notes = reconciler.record.parked.iter().flat_map(|parked| &parked.problems);
             notes.map(|note| ProblemView::from(&Problem::from(note))).collect()
@@ -267,9 +268,8 @@ fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<P
 fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &Status) -> (String, String) {
     let count = status.hosts.len();
     let registries = if count == 1 { "1 registry is".into() } else { format!("{count} registries are") };
-    let parked = || {
-        reconciler.record.parked.as_ref().and_then(|parked| parked.problems.first()).map(|note| note.message.clone()).unwrap_or_default()
-    };
+    let parked = reconciler.record.parked.as_ref().and_then(|parked| parked.problems.first()).map(|note| note.message.clone());
+    let retried = reconciler.retry.problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
     match condition {
         Condition::InEffect => (format!("{registries} pulled through mirrors, and that is proven"), String::new()),
         Condition::SwitchedOff => ("the spec mirrors nothing; the node is as it was found".into(), String::new()),
@@ -294,9 +294,12 @@ fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &St
                 .map_or_else(|| "the plan was refused".to_owned(), |problem| problem.message.lines().next().unwrap_or_default().to_owned());
             (format!("not applied: {summary}"), first.map(|problem| problem.remedy.clone()).unwrap_or_default())
         }
-        Condition::RolledBack => {
-            (format!("undone, the node is as before: {}", parked()), "mend the cause, then mirrorctl resume; or change the spec".into())
-        }
+        Condition::RolledBack => match parked {
+            Some(reason) => {
+                (format!("undone, the node is as before: {reason}"), "mend the cause, then mirrorctl resume; or change the spec".into())
+            }
+            None => (format!("undone, the node is as before: {retried}"), "mend the cause; it is tried again by itself".into()),
+        },
         Condition::Drifted => (
             "files of ours were changed by somebody else and are left so".into(),
             "mirrorctl plan shows them, mirrorctl resume repairs them".into(),

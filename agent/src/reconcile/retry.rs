@@ -1,19 +1,20 @@
-//! When an apply is tried again by itself.
+//! When an apply is tried again by itself that failed for no fault of the spec.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::{
-    apply::{Effort, Outcome, is_transient},
+    apply::{Effort, Outcome, is_transient, is_write_failure},
     spec::problem::Problem,
+    status::Condition,
 };
 
 /// After the first silence; then twice as long each time.
 const FIRST: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// When an apply is tried again to which containerd gave no answer.
+/// When an apply is tried again to which containerd gave no answer, or the disk no room.
 #[derive(Debug, Default)]
 pub struct Retry {
     failures: u32,
@@ -33,6 +34,12 @@ impl Retry {
             }
             _ => *self = Self::default(),
         }
+    }
+
+    /// Where the node stands until then; `None` when nothing is put off.
+    #[must_use]
+    pub fn condition(&self) -> Option<Condition> {
+        self.not_before.map(|_| if is_write_failure(&self.problems) { Condition::RolledBack } else { Condition::ContainerdSick })
     }
 
     /// When it is time for the next try.
