@@ -23,6 +23,7 @@ debian=(
     /usr/bin/htpasswd apache2-utils
     /usr/bin/busybox busybox-static
     /usr/bin/strace strace
+    /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 libfaketime
     /usr/bin/ps procps
     /usr/bin/ip iproute2
     /usr/bin/setpriv util-linux

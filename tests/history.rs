@@ -1,4 +1,4 @@
-//! Past changes: going back, and keeping a change only when somebody confirms it.
+//! Past changes: showing them and going back to them.
 
 use std::time::Duration;
 
@@ -12,8 +12,6 @@ use crate::{
 
 /// Where a second mirror listens.
 const OTHER: &str = "192.0.2.11:5000";
-/// What going back may take on top of the time that was given, as promised.
-const SLACK: Duration = Duration::from_secs(2);
 
 fn spec(endpoint: &str) -> String {
     format!("registryMirrors:\n  - endpoint: http://{endpoint}\n    hosts: [up.lab]\n")
@@ -96,140 +94,4 @@ fn history_is_bounded_and_old_changes_stay_usable() {
     agent.node.run_ok(["mirrorctl", "revert", "5"]);
     let forgotten = agent.node.run(["mirrorctl", "revert", "2"]);
     assert!(forgotten.code == Some(5) && forgotten.stderr.contains("6 to 8 are remembered"), "{forgotten:?}");
-}
-
-/// A stand whose spec was applied with `--confirm-within`, on top of one that is in effect.
-struct Unconfirmed {
-    stand: Stand,
-    other: Registry,
-    agent: Agent,
-    number: u64,
-}
-
-impl Unconfirmed {
-    fn within(within: &str) -> Self {
-        let stand = Stand::new();
-        let other = stand.another_mirror(OTHER);
-        let agent = stand.boot(NodeOptions::new(Generation::V17));
-        agent.put_in_effect(&spec(MIRROR));
-        agent.node.write("/root/spec.yaml", spec(OTHER));
-        let mut unconfirmed = Self { stand, other, agent, number: 0 };
-        unconfirmed.number = unconfirmed.apply(within);
-        unconfirmed
-    }
-
-    fn apply(&self, within: &str) -> u64 {
-        let answer = self.agent.node.run_ok(["mirrorctl", "-o", "json", "apply", "/root/spec.yaml", "--confirm-within", within]);
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        answer["generation"].as_u64().unwrap()
-    }
-
-    fn names(&self, endpoint: &str) -> bool {
-        self.agent.node.read_text("/etc/containerd/certs.d/up.lab/hosts.toml").contains(endpoint)
-    }
-
-    /// What was in effect before is there again, not before `left` is over and not much later.
-    fn is_gone_back_from_within(&self, left: Duration, when: &str) {
-        assert!(self.names(OTHER), "{when}: too early");
-        assert!(holds_within(left + SLACK, || self.names(MIRROR)), "{when}: too late\n{}", self.agent.node.full_journal());
-    }
-
-    fn is_held(&self) {
-        let status = self.agent.wait_for("held");
-        assert_eq!(status["hold"]["cause"], "expiry");
-        assert_eq!(status["pending"], Value::Null);
-        is_served_by(&self.agent, &self.stand, &self.stand.mirror);
-    }
-}
-
-const SHORT: Duration = Duration::from_secs(3);
-
-#[test]
-fn what_nobody_confirms_is_gone_back_from() {
-    let unconfirmed = Unconfirmed::within("3s");
-    let status = unconfirmed.agent.status();
-    assert_eq!(
-        (status["condition"].as_str(), status["pending"]["generation"].as_u64()),
-        (Some("pending-confirm"), Some(unconfirmed.number))
-    );
-    is_served_by(&unconfirmed.agent, &unconfirmed.stand, &unconfirmed.other);
-    unconfirmed.is_gone_back_from_within(SHORT, "the caller is gone");
-    unconfirmed.is_held();
-}
-
-#[test]
-fn a_dead_daemon_does_not_keep_it() {
-    let unconfirmed = Unconfirmed::within("3s");
-    let node = &unconfirmed.agent.node;
-    node.run_ok(["systemctl", "mask", "--now", "--signal=KILL", "mirrorlet"]);
-    node.run(["systemctl", "kill", "--signal=KILL", "mirrorlet"]);
-    unconfirmed.is_gone_back_from_within(SHORT, "the daemon is killed and masked");
-    node.run_ok(["systemctl", "unmask", "mirrorlet"]);
-    node.run_ok(["systemctl", "start", "mirrorlet"]);
-    unconfirmed.is_held();
-}
-
-#[test]
-fn a_restarted_daemon_goes_on_waiting() {
-    let unconfirmed = Unconfirmed::within("4s");
-    unconfirmed.agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
-    assert_eq!(unconfirmed.agent.wait_for("pending-confirm")["pending"]["generation"].as_u64(), Some(unconfirmed.number));
-    unconfirmed.is_gone_back_from_within(Duration::from_secs(4), "the daemon was restarted");
-    unconfirmed.is_held();
-}
-
-#[test]
-fn a_reboot_before_the_confirmation_goes_back_before_containerd_starts() {
-    let mut unconfirmed = Unconfirmed::within("1h");
-    unconfirmed.agent.node.run_ok(["systemctl", "disable", "mirrorlet"]);
-    unconfirmed.agent.node.run_ok(["systemctl", "enable", "mirrorlet-recover"]);
-    unconfirmed.agent.node.reboot();
-    unconfirmed.agent.node.wait_cri(Duration::from_secs(30));
-    assert!(unconfirmed.names(MIRROR), "without the daemon\n{}", unconfirmed.agent.node.full_journal());
-    unconfirmed.agent.node.run_ok(["systemctl", "start", "mirrorlet"]);
-    unconfirmed.is_held();
-}
-
-#[test]
-fn containerd_down_at_the_deadline_changes_nothing() {
-    let unconfirmed = Unconfirmed::within("3s");
-    let node = &unconfirmed.agent.node;
-    node.run_ok(["systemctl", "stop", "containerd"]);
-    unconfirmed.is_gone_back_from_within(SHORT, "containerd is down");
-    node.run_ok(["systemctl", "start", "containerd"]);
-    unconfirmed.is_held();
-}
-
-#[test]
-fn nothing_but_its_own_confirmation_disarms_it() {
-    let unconfirmed = Unconfirmed::within("12s");
-    let node = &unconfirmed.agent.node;
-    let wrong = node.run(["mirrorctl", "confirm", "1"]);
-    assert!(wrong.code == Some(5) && wrong.stderr.contains(&format!("mirrorctl confirm {}", unconfirmed.number)), "{wrong:?}");
-    let second = node.run(["mirrorctl", "apply", "/root/spec.yaml", "--confirm-within", "1h"]);
-    assert!(second.code == Some(5) && second.stderr.contains("waits for its confirmation"), "{second:?}");
-    node.run(["mirrorctl", "plan", "/root/spec.yaml"]);
-    node.run(["mirrorctl", "disable", "--dry-run"]);
-    assert_eq!(node.run(["mirrorctl", "resume"]).code, Some(5));
-    unconfirmed.agent.write_spec("registryMirrors: [\n");
-    unconfirmed.agent.write_spec(&(spec(OTHER) + "# an edit waits\n"));
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(unconfirmed.agent.status()["condition"], "pending-confirm");
-    assert!(holds_within(Duration::from_secs(12) + SLACK, || unconfirmed.names(MIRROR)), "it was disarmed");
-}
-
-#[test]
-fn what_is_confirmed_stays() {
-    let mut unconfirmed = Unconfirmed::within("3s");
-    let number = unconfirmed.number.to_string();
-    unconfirmed.agent.node.run_ok(["mirrorctl", "confirm", &number]);
-    unconfirmed.agent.wait_for("in-effect");
-    std::thread::sleep(SHORT + SLACK);
-    assert!(unconfirmed.names(OTHER));
-    unconfirmed.agent.node.reboot();
-    unconfirmed.agent.node.wait_cri(Duration::from_secs(30));
-    assert_eq!(unconfirmed.agent.wait_for("in-effect")["pending"], Value::Null);
-    is_served_by(&unconfirmed.agent, &unconfirmed.stand, &unconfirmed.other);
-    let none = unconfirmed.agent.node.run(["mirrorctl", "confirm", &number]);
-    assert!(none.code == Some(5) && none.stderr.contains("no generation waits"), "{none:?}");
 }

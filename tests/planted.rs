@@ -59,8 +59,8 @@ planted! {
     a_restart_in_the_middle_of_a_pull: "no-quiet-moment", "operators::a_restart_waits_for_a_quiet_moment::on_17", "never containerd-sick";
     a_state_taken_for_good_before_its_proof: "good-before-proof", "operators::containerd_does_not_come_back::on_17", "was never good";
     a_hold_that_is_forgotten: "no-hold", "operators::disabled_stays_disabled::on_17", "held";
-    a_timer_that_is_not_set: "no-timer", "history::a_dead_daemon_does_not_keep_it", "too late";
-    a_dry_run_that_disarms: "dry-run-disarms", "history::nothing_but_its_own_confirmation_disarms_it", "panicked";
-    any_number_that_confirms: "any-number-confirms", "history::nothing_but_its_own_confirmation_disarms_it", "panicked";
-    an_expiry_without_a_hold: "no-hold-after-expiry", "history::what_nobody_confirms_is_gone_back_from", "panicked";
+    a_timer_that_is_not_set: "no-timer", "torture::confirm::a_dead_daemon_does_not_keep_it", "too late";
+    a_dry_run_that_disarms: "dry-run-disarms", "torture::confirm::nothing_but_its_own_confirmation_disarms_it", "panicked";
+    any_number_that_confirms: "any-number-confirms", "torture::confirm::nothing_but_its_own_confirmation_disarms_it", "panicked";
+    an_expiry_without_a_hold: "no-hold-after-expiry", "torture::confirm::what_nobody_confirms_is_gone_back_from", "panicked";
 }

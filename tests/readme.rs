@@ -1,6 +1,6 @@
 //! README names every path, setting, exit code, verb and folder there is, and its examples can be meant.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use mirrorlet::{
     cli::arguments,
@@ -107,11 +107,13 @@ fn every_promise_has_its_test() {
     let (page, _) = rest.split_once("\n## ").unwrap();
     let named: Vec<&str> = page.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit_once('`').map(|(_, name)| name)).collect();
     assert!(named.len() > 20, "{named:?}");
-    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests");
-    let sources: String =
-        ["configs", "daemon", "drift", "history", "mirrors", "operators", "package", "torture/faults", "torture/reader", "torture/soak"]
-            .map(|name| std::fs::read_to_string(format!("{tests}/{name}.rs")).unwrap())
-            .concat();
+    let mut sources = String::new();
+    for folder in ["tests", "tests/torture"] {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(folder);
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let rust = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+        rust.for_each(|path| sources += &std::fs::read_to_string(path).unwrap());
+    }
     for name in named {
         assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
     }
