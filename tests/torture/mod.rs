@@ -1,11 +1,13 @@
 //! Breaking it on purpose, at every point there is. `make torture` (`MIRRORLET_TORTURE=whole`) tries all of them; every other test run tries
 //! a tenth of each row, chosen by a seed that is printed and can be given again as `MIRRORLET_SEED`.
 
+mod boot;
 mod confirm;
 mod faults;
 mod heartbeat;
 mod reader;
 mod recipe;
+mod rivals;
 mod scenario;
 mod sick;
 mod soak;

@@ -58,6 +58,15 @@ pub enum Outcome {
     Refused(Vec<Problem>),
 }
 
+impl Outcome {
+    /// Why nothing of it stays, when all that hindered it was somebody else who wrote the same paths at that moment.
+    #[must_use]
+    pub fn overtaken_by(&self) -> Option<&Problem> {
+        let (Self::Refused(problems) | Self::RolledBack(Effort { restarts: 0, .. }, problems)) = self else { return None };
+        problems.first().filter(|problem| problem.code == CHANGED_UNDERNEATH || problem.code == READ_BACK)
+    }
+}
+
 /// What an apply cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Effort {
@@ -216,7 +225,7 @@ impl<'a> Apply<'a> {
             };
             if !is_expected(&known, &step.before) {
                 return Err(Problem::new(
-                    "apply.changed-underneath",
+                    CHANGED_UNDERNEATH,
                     format!("{} was changed by somebody else while this was planned", step.path),
                     "nothing was touched; plan again",
                 ));
@@ -279,9 +288,8 @@ impl<'a> Apply<'a> {
             if let (Entry::File(file), false) = (entry, observed.record.originals.contains_key(path)) {
                 let found = self.host.files.read(path).map_err(|error| file_problem(&error))?;
                 let found = found.filter(|found| found.state.digest == file.digest);
-                let found = found.ok_or_else(|| {
-                    Problem::new("apply.changed-underneath", format!("{path} was changed while this was planned"), "plan again")
-                })?;
+                let found = found
+                    .ok_or_else(|| Problem::new(CHANGED_UNDERNEATH, format!("{path} was changed while this was planned"), "plan again"))?;
                 state.keep_object(&found.content).map_err(|error| state_problem(&error))?;
             }
         }
@@ -549,6 +557,9 @@ pub fn is_write_failure(problems: &[Problem]) -> bool {
 pub fn state_problem(error: &crate::host::state::StateError) -> Problem {
     Problem::new("state.failed", error.to_string(), "the state directory has to be writable by mirrorlet")
 }
+
+/// Code of the problem that a path changed after it was looked at.
+const CHANGED_UNDERNEATH: &str = "apply.changed-underneath";
 
 /// Code of the problem that a path changed again as soon as it was written.
 const READ_BACK: &str = "apply.read-back";

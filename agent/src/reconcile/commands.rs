@@ -94,6 +94,8 @@ pub enum CommandError {
         /// The etag now.
         etag: String,
     },
+    /// Somebody else changed the node while it was carried out; nothing of it stays.
+    Overtaken(Problem),
     /// The spec or its inputs have problems.
     Invalid(Vec<Problem>),
     /// The node is not in a state in which this can be done.
@@ -117,7 +119,7 @@ impl CommandError {
             Self::Invalid(problems) => {
                 problems.first().cloned().unwrap_or_else(|| Problem::new("spec.invalid", "the spec cannot be used", ""))
             }
-            Self::Precondition(problem) => problem.clone(),
+            Self::Precondition(problem) | Self::Overtaken(problem) => problem.clone(),
             Self::RequestIdReused => Problem::new("request-id.reused", "this request id was used with another request", "take a new one"),
             Self::Stopping => Problem::new("daemon.stopping", "the daemon is stopping", "ask again once it runs"),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Look, Reconciler,
     commands::{CommandError, Ended, RevertOrder},
+    orders::check_not_overtaken,
     policy, report, wish,
 };
 use crate::{
@@ -101,6 +102,7 @@ impl Reconciler {
             None => self.before_the_present_one()?,
         };
         let outcome = self.go_back_to(earlier, HoldCause::Revert, &order.who, &order.request_id).await?;
+        check_not_overtaken(&outcome)?;
         let view = report::outcome_view(&outcome);
         self.remember(&order.request_id, &body, &view);
         Ok((view, self.etag()))

@@ -205,6 +205,7 @@ impl Reconciler {
         };
         let outcome = self.carry_out(&look, &wanted, &progress).await;
         self.look_again_at_node(&outcome).await;
+        check_not_overtaken(&outcome)?;
         let view = report::outcome_view(&outcome);
         self.remember(&order.request_id, &order.body, &view);
         let _ = events.send(ApplyEvent::Ended(view.clone()));
@@ -271,6 +272,7 @@ impl Reconciler {
             ..Order::default()
         };
         let outcome = self.go_back(look, &wanted).await;
+        check_not_overtaken(&outcome)?;
         let answer = report::outcome_view(&outcome);
         self.remember(&order.request_id, "restore", &answer);
         Ok((answer, view, self.etag()))
@@ -338,4 +340,9 @@ impl Reconciler {
         requests.push(AnsweredRequest { id: id.to_owned(), body: Digest::of(body.as_bytes()), time: now, answer });
         self.keep_record();
     }
+}
+
+/// Who was overtaken may look again and repeat the request.
+pub(super) fn check_not_overtaken(outcome: &Outcome) -> Result<(), CommandError> {
+    outcome.overtaken_by().map_or(Ok(()), |problem| Err(CommandError::Overtaken(problem.clone())))
 }

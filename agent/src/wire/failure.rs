@@ -40,6 +40,9 @@ pub fn refusal(error: &CommandError) -> Status {
             let message = "the node changed since the etag was read; look at the status again and repeat the request with its etag";
             with_reason(Code::Aborted, "etag.stale", message, HashMap::from([("etag".to_owned(), etag.clone())]))
         }
+        CommandError::Overtaken(problem) => {
+            with_reason(Code::Aborted, &problem.code, sentence(std::slice::from_ref(problem)), HashMap::new())
+        }
         CommandError::Invalid(problems) => invalid(problems),
         CommandError::Precondition(problem) => precondition(problem),
         CommandError::RequestIdReused => {
@@ -182,6 +185,7 @@ mod tests {
     fn every_refusal_has_a_code_a_reason_and_a_sentence() {
         let cases = [
             (CommandError::Stale { etag: "e2".into() }, Code::Aborted, "etag.stale"),
+            (CommandError::Overtaken(Problem::new("apply.changed-underneath", "m", "r")), Code::Aborted, "apply.changed-underneath"),
             (CommandError::Precondition(problem()), Code::FailedPrecondition, "spec.endpoint.path"),
             (CommandError::RequestIdReused, Code::AlreadyExists, "request.id-reused"),
             (CommandError::Stopping, Code::Unavailable, "daemon.stopping"),
