@@ -554,8 +554,11 @@ pub fn is_write_failure(problems: &[Problem]) -> bool {
 
 /// A state access that failed, as a problem.
 #[must_use]
-pub fn state_problem(error: &crate::host::state::StateError) -> Problem {
-    Problem::new("state.failed", error.to_string(), "the state directory has to be writable by mirrorlet")
+pub fn state_problem(error: &StateError) -> Problem {
+    match error {
+        StateError::Locked { .. } => Problem::new("state.locked", error.to_string(), ""),
+        _ => Problem::new("state.failed", error.to_string(), "the state directory has to be writable by mirrorlet"),
+    }
 }
 
 /// Code of the problem that a path changed after it was looked at.

@@ -13,6 +13,7 @@ use super::{
     machine::Cause,
 };
 use crate::{
+    apply::state_problem,
     host::{clock, observe::Host, state::StateError},
     spec::problem::Problem,
     status::{OutcomeView, Status},
@@ -66,7 +67,7 @@ impl Reconciler {
             }
             match host.state().lock() {
                 Err(StateError::Locked { .. }) if Instant::now() < deadline => sleep(LOCK_PAUSE).await,
-                Err(error) => return Err(Problem::new("state.locked", error.to_string(), "")),
+                Err(error) => return Err(state_problem(&error)),
                 Ok(lock) => return Self::with_lock(host, lock).map(Some),
             }
         }

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    apply::{Apply, DRIFT, Effort, Order, Outcome, is_contested, is_cri_dead, journal::Phase, recover},
+    apply::{Apply, DRIFT, Effort, Order, Outcome, is_contested, is_cri_dead, journal::Phase, recover, state_problem},
     config::{RestartDriver, Settings},
     host::{
         clock, facts, notify,
@@ -104,7 +104,7 @@ impl Reconciler {
     /// # Errors
     /// When another process has it, or its state cannot be used.
     pub fn start(host: Host) -> Result<(Self, watch::Receiver<Status>), Problem> {
-        let lock = host.state().lock().map_err(|error| Problem::new("state.locked", error.to_string(), ""))?;
+        let lock = host.state().lock().map_err(|error| state_problem(&error))?;
         Self::with_lock(host, lock)
     }
 

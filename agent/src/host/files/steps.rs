@@ -220,6 +220,7 @@ impl Files {
                 let parent = self.parent(&made)?;
                 let directory = door::make_directory(&parent.fd, parent.name, &made)?;
                 finish_directory(&directory, &Attributes::root(if made == path { 0o700 } else { 0o755 }), &made)?;
+                door::sync(&parent.fd, &made)?;
             }
         }
         Ok(())
