@@ -24,6 +24,9 @@ debian=(
     /usr/bin/busybox busybox-static
     /usr/bin/strace strace
     /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 libfaketime
+    /usr/bin/qemu-storage-daemon qemu-system-common
+    /usr/sbin/mkfs.ext4 e2fsprogs
+    /usr/sbin/mkfs.xfs xfsprogs
     /usr/bin/ps procps
     /usr/bin/ip iproute2
     /usr/bin/setpriv util-linux

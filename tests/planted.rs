@@ -45,8 +45,8 @@ fn in_the_code() -> std::collections::BTreeSet<String> {
 }
 
 planted! {
-    a_file_that_is_not_synced: "file-not-synced", "torture::recipe::what_is_renamed_was_synced", "renamed before it was synced";
-    a_directory_that_is_not_synced: "directory-not-synced", "torture::recipe::what_is_renamed_was_synced", "its directory was never synced";
+    a_file_that_is_not_synced: "file-not-synced", "torture::power::ext4_no_auto_da_alloc::first_install", "first-install: cut at";
+    a_directory_that_is_not_synced: "directory-not-synced", "torture::names::every_name_is_synced_before_one_changes_elsewhere", "not synced";
     a_file_written_in_place: "written-in-place", "torture::reader::a_reader_never_sees_half_a_change", "hosts.toml";
     effects_without_a_journal: "no-journal", "torture::faults::first_install::killed", "neither before nor after";
     an_unfinished_change_taken_for_finished: "unfinished-counts-as-finished", "torture::faults::first_install::killed", "neither before nor after";

@@ -47,6 +47,11 @@ impl Leashed {
         Self(start(command).unwrap_or_else(|error| panic!("cannot start {name}: {error}")))
     }
 
+    /// Starts it from this very thread: it has the thread's namespaces, and dies with it.
+    pub fn spawn_here(mut command: Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+    }
+
     /// Process id as the host sees it.
     pub fn pid(&self) -> u32 {
         self.0.id()

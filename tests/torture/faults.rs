@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     chosen, is_whole,
-    scenario::{ALL, Scenario},
+    scenario::{ALL, Scenario, assert_can_be_given_back, assert_tidy},
 };
 use crate::cases_plan::mirrorlet;
 
@@ -32,8 +32,8 @@ fn killed_everywhere(scenario: &'static Scenario) {
         assert!(found == before || found == after, "{when}: neither before nor after: {:?}", found.keys());
         // Going back from a change that a boot left unconfirmed is recovery's own work.
         assert!(scenario.name != "confirm-expiry" || found == after, "{when}: still unconfirmed");
-        ready.assert_tidy(&when);
-        ready.assert_can_be_given_back(&when);
+        assert_tidy(ready.root.path(), &when);
+        assert_can_be_given_back(ready.root.path(), &when);
     }
     println!("{}: {} of {} points", scenario.name, tried.len(), all.len());
     assert!(!is_whole() || all.len() >= 50, "{}: only {} points", scenario.name, all.len());
@@ -62,8 +62,8 @@ fn failed_everywhere(scenario: &'static Scenario) {
         assert!(is_whole(&found), "{when}: neither before nor after: {:?}\n{said}", found.keys());
         assert!(mirrorlet(ready.root.path(), "recover"), "{when}: recovery failed");
         assert!(is_whole(&ready.tree()), "{when}: recovery mixed it up");
-        ready.assert_tidy(&when);
-        ready.assert_can_be_given_back(&when);
+        assert_tidy(ready.root.path(), &when);
+        assert_can_be_given_back(ready.root.path(), &when);
     }
     println!("{}: {} of {} points", scenario.name, tried.len(), all.len());
 }

@@ -1,12 +1,17 @@
 //! Breaking it on purpose, at every point there is. `make torture` (`MIRRORLET_TORTURE=whole`) tries all of them; every other test run tries
 //! a tenth of each row, chosen by a seed that is printed and can be given again as `MIRRORLET_SEED`.
 
+mod block_log;
 mod boot;
 mod confirm;
+mod daemon;
+mod disk;
 mod faults;
+mod full;
 mod heartbeat;
+mod names;
+mod power;
 mod reader;
-mod recipe;
 mod rivals;
 mod scenario;
 mod sick;

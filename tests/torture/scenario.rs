@@ -91,17 +91,36 @@ impl Scenario {
         (before, ready.tree())
     }
 
-    /// Each of these calls that touches the node's files, by its number among all calls of that name.
-    pub fn points(&'static self, calls: &[&'static str]) -> Vec<(&'static str, usize)> {
+    /// Runs the change below a root that was prepared for it, under strace with these options.
+    pub fn run(&self, root: &Path, options: &[&str]) -> Output {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq"]);
+        if !options.contains(&"-o") {
+            command.args(["-o", "/dev/null"]);
+        }
+        command.args(options);
+        if let Some(failure) = self.failure {
+            command.args(["-e", failure]);
+        }
+        command.arg(env!("CARGO_BIN_EXE_mirrorlet")).arg("--root").arg(root).arg(self.verb);
+        command.output().expect("strace runs: apt-get install strace")
+    }
+
+    /// The root it ran below, and these calls of one run, with descriptors as paths.
+    pub fn trace(&'static self, calls: &[&str]) -> (String, String) {
         let ready = self.ready();
         let log = ready.root.path().join("strace.log");
         let trace = format!("trace={}", calls.join(","));
         ready.under_strace(&["-y", "-o", log.to_str().unwrap(), "-e", &trace]);
-        let log = fs::read_to_string(log).unwrap();
-        let root = ready.root.path().to_str().unwrap();
+        (ready.root.path().to_str().unwrap().to_owned(), fs::read_to_string(log).unwrap())
+    }
+
+    /// Each of these calls that touches the node's files, by its number among all calls of that name.
+    pub fn points(&'static self, calls: &[&'static str]) -> Vec<(&'static str, usize)> {
+        let (root, log) = self.trace(calls);
         let of = |call: &'static str| {
             let lines = log.lines().filter(move |line| line.split_whitespace().any(|word| word.starts_with(&format!("{call}("))));
-            (1..).zip(lines).filter(|(_, line)| line.contains(root)).map(move |(number, _)| (call, number)).collect::<Vec<_>>()
+            (1..).zip(lines).filter(|(_, line)| line.contains(&root)).map(move |(number, _)| (call, number)).collect::<Vec<_>>()
         };
         calls.iter().flat_map(|call| of(call)).collect()
     }
@@ -109,37 +128,32 @@ impl Scenario {
 
 impl Ready {
     pub fn tree(&self) -> Tree {
-        tree(&self.root.path().join("etc/containerd"))
+        containerd_tree(self.root.path())
     }
 
     /// Runs the change under strace with these options.
     pub fn under_strace(&self, options: &[&str]) -> Output {
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq"]);
-        if !options.contains(&"-o") {
-            command.args(["-o", "/dev/null"]);
-        }
-        command.args(options);
-        if let Some(failure) = self.scenario.failure {
-            command.args(["-e", failure]);
-        }
-        command.arg(env!("CARGO_BIN_EXE_mirrorlet")).arg("--root").arg(self.root.path()).arg(self.scenario.verb);
-        command.output().expect("strace runs: apt-get install strace")
+        self.scenario.run(self.root.path(), options)
     }
+}
 
-    /// No journal, no temporary name, neither beside containerd's files nor in the state directory.
-    pub fn assert_tidy(&self, when: &str) {
-        let all = tree(self.root.path());
-        let left: Vec<&String> = all.keys().filter(|name| name.contains(".mirrorlet.") || name.ends_with("mirrorlet/journal")).collect();
-        assert!(left.is_empty(), "{when}: {left:?}");
-    }
+/// All that containerd reads below a root.
+pub fn containerd_tree(root: &Path) -> Tree {
+    tree(&root.join("etc/containerd"))
+}
 
-    /// The way back from wherever it is: the node as it was found.
-    pub fn assert_can_be_given_back(&self, when: &str) {
-        assert!(mirrorlet(self.root.path(), "disable"), "{when}: disable failed");
-        let found = self.tree();
-        let is_original =
-            !found.keys().any(|name| name.starts_with("certs.d")) && !String::from_utf8_lossy(&found["config.toml"]).contains("certs.d");
-        assert!(is_original, "{when}: the way back is not whole: {:?}", found.keys());
-    }
+/// No journal, no temporary name, neither beside containerd's files nor in the state directory.
+pub fn assert_tidy(root: &Path, when: &str) {
+    let all = tree(root);
+    let left: Vec<&String> = all.keys().filter(|name| name.contains(".mirrorlet.") || name.ends_with("mirrorlet/journal")).collect();
+    assert!(left.is_empty(), "{when}: {left:?}");
+}
+
+/// The way back from wherever it is: the node as it was found.
+pub fn assert_can_be_given_back(root: &Path, when: &str) {
+    assert!(mirrorlet(root, "disable"), "{when}: disable failed");
+    let found = containerd_tree(root);
+    let is_original =
+        !found.keys().any(|name| name.starts_with("certs.d")) && !String::from_utf8_lossy(&found["config.toml"]).contains("certs.d");
+    assert!(is_original, "{when}: the way back is not whole: {:?}", found.keys());
 }
