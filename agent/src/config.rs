@@ -69,7 +69,7 @@ pub enum Layout {
     /// `config_path` and one hosts.toml a registry.
     #[default]
     Hosts,
-    /// `registry.mirrors` in config.toml.
+    /// `registry.mirrors` and `registry.configs` in config.toml.
     Legacy,
 }
 
@@ -314,9 +314,6 @@ fn check(settings: &Settings) -> Result<(), (&'static str, String)> {
     }
     if settings.restart.max_per_hour == 0 || settings.restart.max_per_hour > 60 {
         return Err(("restart.max_per_hour", "between 1 and 60; to have containerd never restarted, set driver = \"never\"".into()));
-    }
-    if settings.containerd.layout == Layout::Legacy {
-        return Err(("containerd.layout", "layout \"legacy\" is not built yet; leave it at \"hosts\"".into()));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::{
     observed::{
         entry::{Attributes, Entry},
         generation::Generation,
-        record::{Carried, Record},
+        record::{Carried, LegacyKeys, Record},
     },
     plan::Plan,
 };
@@ -92,6 +92,9 @@ pub struct Claims {
     pub carried: Carried,
     /// Hosts whose login is in config.toml by us.
     pub config_logins: BTreeSet<String>,
+    /// What of the legacy tables is ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub legacy: Option<LegacyKeys>,
 }
 
 impl Header {
@@ -114,6 +117,7 @@ impl Header {
                 originals: plan.after.originals.clone(),
                 carried: plan.after.carried.clone(),
                 config_logins: plan.after.config_logins.clone(),
+                legacy: plan.after.legacy.clone(),
             },
         }
     }

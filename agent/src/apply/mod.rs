@@ -27,7 +27,7 @@ use crate::{
         timer,
     },
     observed::{
-        Observed, Process,
+        Observed, Place, Process,
         entry::{Content, Entry},
         generation::{self, Generation},
         record::{Applied, Change, Ending, Hold, HoldCause, Loaded, Note, Parked, Pending, Proof, Record, RestartNote},
@@ -135,6 +135,7 @@ struct Run<'a> {
     plan: &'a Plan,
     order: &'a Order,
     client: Containerd,
+    place: Place,
     journal: Journal<'a>,
     effort: Effort,
     begun: usize,
@@ -173,7 +174,7 @@ impl<'a> Apply<'a> {
     fn adopt(self, plan: &Plan, observed: &Observed, order: &Order) -> (Outcome, Record) {
         let before = &observed.record;
         let mut record = self.remembered(plan, observed, order);
-        if plan.wants_hosts_dir && observed.live_read.known() == Some(&true) {
+        if plan.wants_mirrors && observed.proven.known() == Some(&true) {
             record = with_proof(record, observed.containerd.process.known(), before.proof.as_ref());
         }
         if record != *before
@@ -194,6 +195,7 @@ impl<'a> Apply<'a> {
         record.originals = after.originals.clone();
         record.carried = after.carried.clone();
         record.config_logins = after.config_logins.clone();
+        record.legacy = after.legacy.clone();
         record.applied = order.applied.clone();
         record.hold = order.hold.clone().filter(|_| !planted::has("no-hold"));
         if let Some((inputs, text_digest)) = &order.sent_along {
@@ -262,6 +264,7 @@ impl<'a> Apply<'a> {
             plan,
             order,
             client,
+            place: observed.containerd.place.clone(),
             journal,
             effort: Effort { generation, ..Effort::default() },
             begun: 0,
@@ -327,7 +330,7 @@ impl Run<'_> {
             self.enter(Phase::Activating, progress, &format!("restarting containerd, because {}", restart.cause.sentence()))?;
             self.restart().await?;
         }
-        self.enter(Phase::Proving, progress, "asking containerd to show that it reads the new files")?;
+        self.enter(Phase::Proving, progress, "asking containerd to show that it uses the new files")?;
         self.prove().await?;
         self.read_back()?;
         if self.plan.restart.is_some() {
@@ -383,11 +386,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The live read. Without a running containerd there is nobody to ask; it reads the files when it starts.
+    /// Without a running containerd there is nobody to ask; it reads the files when it starts.
     async fn prove(&self) -> Result<(), Problem> {
         match &self.process {
-            Some(process) if self.plan.wants_hosts_dir && !self.plan.awaits_restart => {
-                prove::live_read(self.apply.host, &self.client, process).await
+            Some(process) if self.plan.wants_mirrors && !self.plan.awaits_restart => {
+                prove::in_use(self.apply.host, &self.client, &self.place, process).await
             }
             _ => Ok(()),
         }
@@ -430,7 +433,7 @@ impl Run<'_> {
         if self.effort.restarts > 0 {
             record.owed_restart = None;
         }
-        if self.plan.wants_hosts_dir && !self.plan.awaits_restart {
+        if self.plan.wants_mirrors && !self.plan.awaits_restart {
             record = with_proof(record, self.process.as_ref(), None);
         }
         record.pending.clone_from(&self.pending);

@@ -1,36 +1,44 @@
-//! Proof rather than hope: containerd reads our directory, and a restart killed nothing.
+//! Proof rather than hope: containerd uses what is ours, and a restart killed nothing.
 
 use std::collections::BTreeMap;
 
 use crate::{
+    config::Layout,
     host::{
         clock,
         containerd::{Containerd, ContainerdError, TaskName},
         observe::Host,
     },
-    observed::{Fact, Process},
+    observed::{Fact, Place, Process},
     spec::problem::Problem,
 };
 
 /// Code of the problem that containerd gave no answer.
 pub const NOT_ASKED: &str = "prove.not-asked";
 
-/// The running containerd reads the hosts directory.
+/// The running containerd uses what is ours.
 ///
 /// # Errors
 /// When it does not, or could not be asked.
-pub async fn live_read(host: &Host, client: &Containerd, process: &Process) -> Result<(), Problem> {
-    match host.ask_live_read(client, process).await {
+pub async fn in_use(host: &Host, client: &Containerd, place: &Place, process: &Process) -> Result<(), Problem> {
+    match host.prove(client, place, process).await {
         Fact::Known(true) => Ok(()),
-        Fact::Known(false) => Err(Problem::new(
-            "prove.not-read",
-            format!("containerd does not read {}: it pulled a test name without looking there", host.settings.containerd.hosts_dir),
-            "see what \"containerd config dump\" says of registry.config_path",
-        )),
+        Fact::Known(false) => Err(not_read(host, place)),
         Fact::Unknown(reason) => {
             Err(Problem::new(NOT_ASKED, format!("containerd could not be asked: {reason}"), "it is tried again by itself"))
         }
     }
+}
+
+fn not_read(host: &Host, place: &Place) -> Problem {
+    let settings = &host.settings.containerd;
+    let (message, key) = match settings.layout {
+        Layout::Hosts => {
+            (format!("containerd does not read {}: it pulled a test name without looking there", settings.hosts_dir), "config_path")
+        }
+        Layout::Legacy => (format!("containerd does not use the mirrors in {}: it shows others", place.config), "mirrors"),
+    };
+    Problem::new("prove.not-read", message, format!("see what \"containerd config dump\" says of registry.{key}"))
 }
 
 /// The same tasks with the same processes as before. A container that ended by itself in between is told, one that was lost is an error.

@@ -63,6 +63,7 @@ pub fn with_edited(mut record: Record, edited: &[String], claims: &Claims) -> Re
     }
     record.carried = claims.carried.clone();
     record.config_logins.clone_from(&claims.config_logins);
+    record.legacy.clone_from(&claims.legacy);
     record
 }
 

@@ -79,8 +79,8 @@ fn tree(desired: &Desired, version: &Version, auth: Auth) -> Result<(Tree, Vec<P
 /// A config.toml that holds only what is mirrorlet's, and its mode.
 fn config(rendered: &Rendered<'_>, version: &Version) -> Result<(String, u32), Problem> {
     let text = if version.is_at_least(2, 0, 0) { "version = 3\n" } else { "version = 2\n" };
-    let logins: BTreeMap<&str, _> = rendered.config_logins.iter().map(|(host, login)| (host.as_str(), *login)).collect();
+    let logins: BTreeMap<String, _> = rendered.config_logins.iter().map(|(host, login)| (host.clone(), *login)).collect();
     let mode = if logins.is_empty() { 0o644 } else { 0o600 };
-    let goal = Goal { config_path: HOSTS_DIR, logins, ..Goal::default() };
+    let goal = Goal { config_path: Some(HOSTS_DIR), logins, ..Goal::default() };
     Ok((config_toml::edit(CONTAINERD_CONFIG_PATH, Some(text), None, &goal)?, mode))
 }

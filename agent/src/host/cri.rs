@@ -1,6 +1,6 @@
 //! The CRI: is it there, and pull this image.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use mirrorlet_proto::cri::{
     AuthConfig, ImageSpec, ImageStatusRequest, PullImageRequest, StatusRequest, VersionRequest, image_service_client::ImageServiceClient,
@@ -85,6 +85,21 @@ impl Cri {
             Some(condition) => Err(CriError::NotReady(format!("{} {}", condition.reason, condition.message))),
             None => Ok(()),
         }
+    }
+
+    /// `registry.mirrors` of the running process, where its Status shows them (1.x); of all it shows, nothing else is looked at, because
+    /// logins are among it.
+    ///
+    /// # Errors
+    /// When the CRI does not answer.
+    pub async fn mirrors(&self) -> Result<Option<BTreeMap<String, Vec<String>>>, CriError> {
+        let mut client = RuntimeServiceClient::new(self.channel.clone());
+        let answer = client.status(request(StatusRequest { verbose: true })).await.map_err(silent("Status"))?.into_inner();
+        let config = answer.info.get("config").and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+        let Some(registry) = config.as_ref().and_then(|config| config.get("registry")) else { return Ok(None) };
+        let mirrors = registry.get("mirrors").and_then(serde_json::Value::as_object).into_iter().flatten();
+        let endpoints = |mirror: &serde_json::Value| mirror.get("endpoint").and_then(|list| serde_json::from_value(list.clone()).ok());
+        Ok(Some(mirrors.map(|(name, mirror)| (name.clone(), endpoints(mirror).unwrap_or_default())).collect()))
     }
 
     /// Pulls. The answer is the image id. Ends when containerd ends it, or when the future is dropped.

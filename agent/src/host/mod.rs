@@ -12,6 +12,7 @@ pub mod log;
 pub mod notify;
 pub mod observe;
 pub mod planted;
+pub mod proof;
 pub mod registry;
 pub mod signals;
 pub mod socket;

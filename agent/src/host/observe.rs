@@ -54,7 +54,7 @@ pub struct Host {
 struct Answers {
     versions: BTreeMap<(String, Option<i64>), Version>,
     /// By binary, and by the files it reads with the times they changed.
-    dumps: BTreeMap<(String, Vec<FileTime>), Fact<String>>,
+    dumps: BTreeMap<(String, Vec<FileTime>), Fact<Registry>>,
 }
 
 impl Host {
@@ -151,13 +151,14 @@ impl Host {
         let registry = parsed_registry(&config);
         let hosts_dir = &self.settings.containerd.hosts_dir;
         let tree = self.hosts_tree(hosts_dir).map_err(unreadable)?;
-        let live_read = self.live_read(&client, &containerd, &record, &registry).await;
+        let proven = self.proven(&client, &containerd, &record, &config, &registry).await;
+        let originals = self.originals(&record);
         Ok(Observed {
             missing_parents: self.missing_parents(&containerd.place.config),
             made_directories: self.made_directories(&record),
             other_roots: self.other_roots(&registry, version.as_ref()).map_err(unreadable)?,
-            originals: self.originals(&record),
-            named_files: self.named_files(&record, &registry),
+            named_files: self.named_files(&record, &registry, originals.get(&config.root.path)),
+            originals,
             now: clock::unix_seconds(),
             can_change_owner: facts::can_change_owner(),
             hosts_dir: tree,
@@ -165,7 +166,7 @@ impl Host {
             containerd,
             config,
             record,
-            live_read,
+            proven,
         })
     }
 
@@ -221,8 +222,8 @@ impl Host {
         let imports = self.imports(&root);
         let files = std::iter::once(&root).chain(&imports);
         let import_directories = files.flat_map(import_patterns).map(|pattern| directory_of(&pattern)).collect();
-        let mut config = Config { root, entry, imports, import_directories, dumped_config_path: None };
-        config.dumped_config_path = self.dumped_config_path(place, &config, version).await;
+        let mut config = Config { root, entry, imports, import_directories, dumped: None };
+        config.dumped = self.dumped(place, &config, version).await;
         Ok(config)
     }
 
@@ -255,7 +256,7 @@ impl Host {
         patterns.flat_map(|pattern| if pattern.contains('*') { self.files.matching(&pattern) } else { vec![pattern] }).collect()
     }
 
-    async fn dumped_config_path(&self, place: &Place, config: &Config, version: Option<&Version>) -> Option<Fact<String>> {
+    async fn dumped(&self, place: &Place, config: &Config, version: Option<&Version>) -> Option<Fact<Registry>> {
         if self.is_offline || config.root.text.is_none() || version.is_none() {
             return None;
         }
@@ -265,13 +266,7 @@ impl Host {
             return Some(dumped.clone());
         }
         let dumped = match commands::containerd_config_dump(&place.binary, &place.config).await {
-            Ok(text) => Fact::Known(
-                ConfigText::parse("config dump", Some(&text))
-                    .map(|parsed| parsed.registry().config_path)
-                    .ok()
-                    .flatten()
-                    .unwrap_or_default(),
-            ),
+            Ok(text) => Fact::Known(ConfigText::parse("config dump", Some(&text)).map(|parsed| parsed.registry()).unwrap_or_default()),
             Err(error) => Fact::Unknown(error.to_string()),
         };
         let mut asked = self.asked.borrow_mut();
@@ -328,8 +323,10 @@ impl Host {
         record.originals.iter().filter_map(|(path, entry)| Some((path.clone(), state.object(entry.digest()?)?))).collect()
     }
 
-    fn named_files(&self, record: &Record, registry: &Registry) -> BTreeMap<String, Fact<()>> {
-        let named = record.carried.tls.values().chain(registry.tls.values());
+    fn named_files(&self, record: &Record, registry: &Registry, original: Option<&Content>) -> BTreeMap<String, Fact<()>> {
+        let original = original.and_then(|original| ConfigText::parse("original", original.text()).ok());
+        let original = original.map(|original| original.registry()).unwrap_or_default();
+        let named = record.carried.tls.values().chain(registry.tls.values()).chain(original.tls.values());
         let paths = named.flat_map(|tls| [&tls.ca_file, &tls.cert_file, &tls.key_file]).filter(|path| !path.is_empty());
         paths.map(|path| (path.clone(), self.pem_file(path))).collect()
     }
@@ -340,24 +337,6 @@ impl Host {
             Ok(_) => Fact::Unknown("it holds nothing in PEM form".into()),
             Err(error) => Fact::Unknown(error.to_string()),
         }
-    }
-
-    async fn live_read(&self, client: &Containerd, facts: &ContainerdFacts, record: &Record, registry: &Registry) -> Fact<bool> {
-        let Some(process) = facts.process.known() else { return Fact::Unknown("containerd does not run".into()) };
-        if record.proof.as_ref().is_some_and(|proof| proof.process == *process) {
-            return Fact::Known(true);
-        }
-        if registry.config_path.as_deref() != Some(&self.settings.containerd.hosts_dir) || record.owned.is_empty() {
-            return Fact::Unknown("there is nothing of ours to read".into());
-        }
-        self.ask_live_read(client, process).await
-    }
-
-    /// Asks the running containerd to show that it reads the hosts directory.
-    pub async fn ask_live_read(&self, client: &Containerd, process: &Process) -> Fact<bool> {
-        let nonce = format!("{:x}{:x}", clock::unix_millis(), process.pid);
-        let nonce = crate::spec::names::Digest::of(nonce.as_bytes()).short().to_string();
-        live_read::ask(&self.files, &self.settings.containerd.hosts_dir, &Cri::on(client.channel()), &nonce).await.into()
     }
 
     /// Whether somebody can be asked to restart containerd.

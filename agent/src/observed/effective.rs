@@ -5,11 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
 use toml_edit::{DocumentMut, Item, TableLike};
 
-use super::{Config, ConfigFile, record::CarriedTls, version::Version};
+use super::{
+    Config, ConfigFile,
+    record::{ConfigsTls, LegacyKeys, OwnKeys},
+    version::Version,
+};
 use crate::spec::{
+    inputs::Login,
     names::Digest,
     problem::{Location, Problem},
 };
@@ -97,7 +103,7 @@ pub struct Registry {
     /// `mirrors."NAMESPACE".endpoint`.
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// `configs."HOST".tls`.
-    pub tls: BTreeMap<String, CarriedTls>,
+    pub tls: BTreeMap<String, ConfigsTls>,
     /// Hosts that have a `configs."HOST".auth`.
     pub logins: BTreeSet<String>,
     /// `configs."HOST".auth` by host, for comparing; holds secrets.
@@ -118,19 +124,62 @@ impl Registry {
         }
     }
 
-    /// One digest for what of ours a running containerd can only learn by a restart: `config_path`, and the logins of these hosts. What
-    /// others change in the table waits for their own restart; `mirrors` and TLS settings only ever go when `config_path` comes.
+    /// One digest for what of ours a running containerd can only learn by a restart: `config_path`, and what these keys hold. What others
+    /// change in the table waits for their own restart; their `mirrors` and TLS settings only ever go when `config_path` comes.
     #[must_use]
-    pub fn digest(&self, logins: &BTreeSet<String>) -> Digest {
+    pub fn digest(&self, keys: OwnKeys<'_>) -> Digest {
         let mut all = self.config_path.clone().unwrap_or_default();
-        for (host, auth) in self.auths.iter().filter(|(host, _)| logins.contains(*host)) {
+        for (host, auth) in self.auths.iter().filter(|(host, _)| keys.logins.contains(*host)) {
             all.push_str(&format!("\0{host}\0{auth}"));
+        }
+        if let Some(legacy) = keys.legacy {
+            let mirrors = self.mirrors.iter().filter(|(namespace, _)| legacy.mirrors.contains_key(*namespace));
+            mirrors.for_each(|(namespace, endpoints)| all.push_str(&format!("\0mirror\0{namespace}\0{}", endpoints.join("\0"))));
+            let tls = self.tls.iter().filter(|(host, _)| legacy.tls.contains(*host));
+            tls.for_each(|(host, tls)| all.push_str(&format!("\0tls\0{host}\0{tls:?}")));
         }
         Digest::of(all.as_bytes())
     }
+
+    /// The same without what is ours in the legacy tables; `original` is what was there before us.
+    #[must_use]
+    pub fn without(&self, legacy: Option<&LegacyKeys>, original: &Self) -> Self {
+        let mut theirs = self.clone();
+        let Some(legacy) = legacy else { return theirs };
+        for namespace in legacy.mirrors.keys() {
+            let others = legacy.of_others(namespace, self.mirrors.get(namespace), original.mirrors.get(namespace));
+            replace(&mut theirs.mirrors, namespace, others);
+        }
+        for host in &legacy.tls {
+            replace(&mut theirs.tls, host, original.tls.get(host).cloned());
+        }
+        theirs
+    }
+
+    /// Whether a host has a login, and it is another one.
+    #[must_use]
+    pub fn has_other_login(&self, host: &str, login: &Login) -> bool {
+        let ours = json!({ "username": login.username, "password": login.password.expose_secret() });
+        self.auths.get(host).is_some_and(|auth| serde_json::from_str::<Value>(auth).ok() != Some(ours))
+    }
+
+    /// Whether every mirror of `wanted` is here as it is there.
+    #[must_use]
+    pub fn has_mirrors_of(&self, wanted: &Self) -> bool {
+        wanted.mirrors.iter().all(|(namespace, endpoints)| self.mirrors.get(namespace) == Some(endpoints))
+    }
 }
 
-fn mirrors_of(table: &dyn TableLike) -> BTreeMap<String, Vec<String>> {
+fn replace<T>(map: &mut BTreeMap<String, T>, key: &str, value: Option<T>) {
+    match value {
+        Some(value) => map.insert(key.to_owned(), value),
+        None => map.remove(key),
+    };
+}
+
+/// `mirrors."NAMESPACE".endpoint` of a registry table.
+#[must_use]
+pub fn mirrors_of(table: &dyn TableLike) -> BTreeMap<String, Vec<String>> {
     let mirrors = table.get("mirrors").and_then(Item::as_table_like).into_iter().flat_map(TableLike::iter);
     let endpoints = |mirror: &Item| {
         let array = mirror.get("endpoint").and_then(Item::as_array);
@@ -139,9 +188,11 @@ fn mirrors_of(table: &dyn TableLike) -> BTreeMap<String, Vec<String>> {
     mirrors.map(|(namespace, mirror)| (namespace.to_owned(), endpoints(mirror))).collect()
 }
 
-fn tls_of(tls: &Item) -> CarriedTls {
+/// A `configs."HOST".tls`.
+#[must_use]
+pub fn tls_of(tls: &Item) -> ConfigsTls {
     let text = |key| tls.get(key).and_then(Item::as_str).unwrap_or_default().to_owned();
-    CarriedTls {
+    ConfigsTls {
         ca_file: text("ca_file"),
         cert_file: text("cert_file"),
         key_file: text("key_file"),
@@ -198,11 +249,12 @@ pub struct Effective {
     pub registry: Registry,
 }
 
-/// Reads the config as `version` would, and refuses what we could not work with.
+/// Reads the config as `version` would, and refuses what we could not work with. `config_path` is what that key is to be; empty: mirrors
+/// are to be in the root file.
 ///
 /// # Errors
 /// Every file that does not parse, has a version containerd would not honour, or a drop-in that overrides or loses the root file's settings.
-pub fn effective(config: &Config, version: &Version, hosts_dir: &str) -> Result<Effective, Vec<Problem>> {
+pub fn effective(config: &Config, version: &Version, config_path: &str) -> Result<Effective, Vec<Problem>> {
     let root = parse(&config.root).map_err(|problem| vec![problem])?;
     let missing = config.imports.iter().filter(|file| file.text.is_none());
     let missing: Vec<_> = missing.map(|file| missing_import(&root.path, &file.path)).collect();
@@ -213,7 +265,7 @@ pub fn effective(config: &Config, version: &Version, hosts_dir: &str) -> Result<
     let mut problems: Vec<_> = drop_ins.iter().filter_map(|parsed| parsed.as_ref().err().cloned()).collect();
     let drop_ins: Vec<_> = drop_ins.into_iter().filter_map(Result::ok).collect();
     problems.extend(version_problem(&root, version));
-    problems.extend(drop_ins.iter().filter_map(|drop_in| drop_in_problem(&root, drop_in, version, hosts_dir)));
+    problems.extend(drop_ins.iter().filter_map(|drop_in| drop_in_problem(&root, drop_in, version, config_path)));
     problems.extend(std::iter::once(&root).chain(&drop_ins).filter_map(disabled_cri_problem));
     problems.extend(wrong_table_problem(&root));
     if !problems.is_empty() {
@@ -261,7 +313,7 @@ fn version_problem(root: &ConfigText, containerd: &Version) -> Option<Problem> {
     }
 }
 
-fn drop_in_problem(root: &ConfigText, drop_in: &ConfigText, containerd: &Version, hosts_dir: &str) -> Option<Problem> {
+fn drop_in_problem(root: &ConfigText, drop_in: &ConfigText, containerd: &Version, config_path: &str) -> Option<Problem> {
     let root_version = root.version.unwrap_or(2);
     let refuse = |key: String, why: String| {
         Some(Problem::new(
@@ -272,7 +324,8 @@ fn drop_in_problem(root: &ConfigText, drop_in: &ConfigText, containerd: &Version
     };
     if !containerd.merges_drop_ins_deeply() {
         return drop_in.plugin(CRI_OF_VERSION_2).and_then(|_| {
-            let why = format!("and containerd {containerd} puts it in place of the whole table in {}, config_path included", root.path);
+            let why =
+                format!("and containerd {containerd} puts it in place of the whole table in {}, its registry settings included", root.path);
             refuse(format!("[plugins.\"{CRI_OF_VERSION_2}\"]"), why)
         });
     }
@@ -284,14 +337,17 @@ fn drop_in_problem(root: &ConfigText, drop_in: &ConfigText, containerd: &Version
         return refuse(format!("version = {version}"), why);
     }
     let registry = drop_in.registry();
-    if registry.config_path.as_deref().is_some_and(|path| path != hosts_dir) {
+    if registry.config_path.as_deref().is_some_and(|path| path != config_path) {
         return refuse(
             format!("registry.config_path in [plugins.\"{}\"]", drop_in.registry_plugin()),
             format!("which overrides {}", root.path),
         );
     }
     if !registry.mirrors.is_empty() {
-        let why = "which switches the CRI off as soon as config_path is set".into();
+        let why = match config_path {
+            "" => format!("which overrides those of {}", root.path),
+            _ => "which switches the CRI off as soon as config_path is set".into(),
+        };
         return refuse(format!("registry.mirrors in [plugins.\"{}\"]", drop_in.registry_plugin()), why);
     }
     None

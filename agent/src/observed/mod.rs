@@ -11,6 +11,7 @@ use std::{
     fmt,
 };
 
+use effective::Registry;
 use entry::{Content, Entry};
 use record::Record;
 use version::Version;
@@ -180,8 +181,8 @@ pub struct Config {
     pub imports: Vec<ConfigFile>,
     /// Directories that imports are looked for in, whether there is one now or not.
     pub import_directories: BTreeSet<String>,
-    /// `registry.config_path` as `containerd config dump` prints it for these files; `None`: there was nothing to ask it about.
-    pub dumped_config_path: Option<Fact<String>>,
+    /// The registry settings as `containerd config dump` prints them for these files; `None`: there was nothing to ask it about.
+    pub dumped: Option<Fact<Registry>>,
 }
 
 impl Config {
@@ -241,8 +242,8 @@ pub struct Observed {
     pub record: Record,
     /// Content of the files we replaced, by path.
     pub originals: BTreeMap<String, Content>,
-    /// Whether the running containerd reads our directory; proven, or found wanting, for the running process.
-    pub live_read: Fact<bool>,
+    /// Whether the running containerd uses what is ours; proven, or found wanting, for the running process.
+    pub proven: Fact<bool>,
     /// Files that carried settings name, and whether containerd could use them.
     pub named_files: BTreeMap<String, Fact<()>>,
     /// When this was read, in seconds of Unix time.

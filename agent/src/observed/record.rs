@@ -28,6 +28,9 @@ pub struct Record {
     pub carried: Carried,
     /// Hosts whose `registry.configs."HOST".auth` is ours.
     pub config_logins: BTreeSet<String>,
+    /// What of the legacy tables is ours; absent in the other layout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub legacy: Option<LegacyKeys>,
     /// The spec that is in effect.
     pub applied: Option<Applied>,
     /// Why nothing is applied for now.
@@ -65,7 +68,7 @@ pub struct Carried {
     /// `registry.mirrors."NAMESPACE".endpoint`, as written.
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// `registry.configs."HOST".tls` of 1.x.
-    pub tls: BTreeMap<String, CarriedTls>,
+    pub tls: BTreeMap<String, ConfigsTls>,
     /// Host directories of other roots of a `config_path` list: name to directory.
     pub links: BTreeMap<String, String>,
 }
@@ -73,7 +76,7 @@ pub struct Carried {
 /// `registry.configs."HOST".tls`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct CarriedTls {
+pub struct ConfigsTls {
     /// CA file, absolute.
     pub ca_file: String,
     /// Client certificate, absolute.
@@ -82,6 +85,46 @@ pub struct CarriedTls {
     pub key_file: String,
     /// Certificates are not checked.
     pub insecure_skip_verify: bool,
+}
+
+/// What of the legacy tables in config.toml is ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LegacyKeys {
+    /// `registry.mirrors."NAMESPACE".endpoint` as it was written, with what others have there after ours.
+    pub mirrors: BTreeMap<String, Vec<String>>,
+    /// Hosts whose `registry.configs."HOST".tls` is ours.
+    pub tls: BTreeSet<String>,
+}
+
+impl LegacyKeys {
+    /// What others have at a namespace of ours: what was there before us; where somebody edited the list since, what of it is not ours.
+    #[must_use]
+    pub fn of_others(&self, namespace: &str, now: Option<&Vec<String>>, before: Option<&Vec<String>>) -> Option<Vec<String>> {
+        let written = self.mirrors.get(namespace);
+        let Some(edited) = now.filter(|now| Some(*now) != written) else { return before.cloned() };
+        let was_before = |endpoint: &String| before.is_some_and(|before| before.contains(endpoint));
+        let is_ours = |endpoint: &String| written.is_some_and(|written| written.contains(endpoint)) && !was_before(endpoint);
+        let rest: Vec<String> = edited.iter().filter(|endpoint| !is_ours(endpoint)).cloned().collect();
+        (!rest.is_empty()).then_some(rest)
+    }
+}
+
+/// The keys of config.toml that are ours, beside `config_path`.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnKeys<'a> {
+    /// Hosts whose `registry.configs."HOST".auth` is ours.
+    pub logins: &'a BTreeSet<String>,
+    /// What of the legacy tables is ours; absent in the other layout.
+    pub legacy: Option<&'a LegacyKeys>,
+}
+
+impl Record {
+    /// The keys of config.toml that are ours.
+    #[must_use]
+    pub const fn own_keys(&self) -> OwnKeys<'_> {
+        OwnKeys { logins: &self.config_logins, legacy: self.legacy.as_ref() }
+    }
 }
 
 /// The spec that is in effect.
@@ -314,6 +357,18 @@ mod tests {
         let hosts: Vec<String> = record.applied.clone().unwrap().hosts.into_iter().map(|mirrored| mirrored.host).collect();
         assert_eq!((record.effective_generation, hosts), (record.generation, vec!["docker.io".to_owned(), "gcr.io".to_owned()]));
         assert_eq!(read(&write(&record).unwrap()).unwrap(), record);
+    }
+
+    #[test]
+    fn an_edit_of_a_list_of_ours_is_the_part_that_is_not_ours() {
+        let list = |endpoints: &[&str]| endpoints.iter().map(|endpoint| (*endpoint).to_owned()).collect::<Vec<_>>();
+        let keys = LegacyKeys { mirrors: [("n".to_owned(), list(&["ours", "both", "theirs"]))].into(), ..LegacyKeys::default() };
+        let before = list(&["theirs", "both"]);
+        let of_others = |now: &[&str]| keys.of_others("n", Some(&list(now)), Some(&before));
+        assert_eq!(of_others(&["ours", "both", "theirs"]), Some(before.clone()));
+        assert_eq!(of_others(&["new", "ours", "both"]), Some(list(&["new", "both"])));
+        assert_eq!(of_others(&["ours"]), None);
+        assert_eq!(keys.of_others("n", None, None), None);
     }
 
     #[test]

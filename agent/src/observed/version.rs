@@ -57,6 +57,25 @@ impl Version {
         !self.is_at_least(2, 0, 0)
     }
 
+    /// The CRI's Status shows the registry settings of the running process (CONTAINERD.md 5: no longer on 2.x).
+    #[must_use]
+    pub fn shows_registry(&self) -> bool {
+        !self.is_at_least(2, 0, 0)
+    }
+
+    /// Pulls go through the transfer service, unless `mirrors` or `configs` are set: then the older code is used.
+    #[must_use]
+    pub fn has_transfer_service(&self) -> bool {
+        self.is_at_least(2, 1, 0)
+    }
+
+    /// `config_path` has a default that a file of version 2 cannot take away, so that `mirrors` cost the CRI (2.2.0 and 2.2.1, mended by
+    /// a20dead7c; a file of version 3 can say `config_path = ""`).
+    #[must_use]
+    pub fn forces_config_path(&self) -> bool {
+        self.is_at_least(2, 2, 0) && !self.is_at_least(2, 2, 2)
+    }
+
     /// A list of directories in `config_path` is searched; the transfer service, default since 2.1, looks for one directory of that name.
     #[must_use]
     pub fn searches_config_path_list(&self) -> bool {

@@ -11,7 +11,10 @@ use crate::{
         HostEntry, Observed,
         entry::{Attributes, Content, Entry, FileState},
     },
-    render::host_directory::{HOSTS_TOML, HostDirectory},
+    render::{
+        host_directory::{HOSTS_TOML, HostDirectory},
+        legacy::SUPPORT_DIRECTORY,
+    },
 };
 
 /// Steps in the making, and what the record becomes by them.
@@ -20,6 +23,8 @@ pub struct Directories<'a> {
     hosts_dir: &'a str,
     steps: Vec<Step>,
     sweeps: Vec<Step>,
+    /// A directory that the sweeps take away: path, what it is, what was there before us.
+    swept: Option<(String, Entry, Option<Entry>)>,
     after: After,
 }
 
@@ -27,22 +32,26 @@ impl<'a> Directories<'a> {
     /// From what is there.
     pub fn new(observed: &'a Observed, hosts_dir: &'a str) -> Self {
         let after = After { originals: observed.record.originals.clone(), ..After::default() };
-        Self { observed, hosts_dir, steps: Vec::new(), sweeps: Vec::new(), after }
+        Self { observed, hosts_dir, steps: Vec::new(), sweeps: Vec::new(), swept: None, after }
     }
 
     /// Steps and record. Sweeping alone is no reason for an apply: what is superseded goes one apply later.
-    pub fn finish(mut self) -> (Vec<Step>, After) {
-        if !self.steps.is_empty() {
+    pub fn finish(mut self, has_more_steps: bool) -> (Vec<Step>, After) {
+        if has_more_steps || !self.steps.is_empty() {
             self.steps.append(&mut self.sweeps);
+        } else if let Some((path, owned, original)) = self.swept {
+            self.after.originals.extend(original.map(|original| (path.clone(), original)));
+            self.after.owned.insert(path, owned);
         }
         (self.steps, self.after)
     }
 
-    /// The hosts directory and what is above it.
-    pub fn make_parents(&mut self) {
-        let missing = self.observed.hosts_dir.is_none().then(|| self.hosts_dir.to_owned());
-        for path in self.observed.missing_parents.iter().filter(|path| *path != self.hosts_dir).cloned().chain(missing).collect::<Vec<_>>()
-        {
+    /// The config's directory and those above it, and, where anything is to be in it, the hosts directory.
+    pub fn make_parents(&mut self, wants_hosts_dir: bool) {
+        let missing = (wants_hosts_dir && self.observed.hosts_dir.is_none()).then(|| self.hosts_dir.to_owned());
+        let config = &self.observed.containerd.place.config;
+        let is_wanted = |path: &&String| *path != self.hosts_dir && (wants_hosts_dir || config.starts_with(&format!("{path}/")));
+        for path in self.observed.missing_parents.iter().filter(is_wanted).cloned().chain(missing).collect::<Vec<_>>() {
             let attributes = Attributes::root(0o755);
             self.after.originals.entry(path.clone()).or_insert(Entry::Absent);
             self.steps.push(Step {
@@ -71,8 +80,30 @@ impl<'a> Directories<'a> {
         }
         let gone: Vec<String> = self.owned_names().filter(|name| !wanted.contains_key(name) && !links.contains_key(name)).collect();
         for name in gone {
-            self.give_back(&name);
+            if name == SUPPORT_DIRECTORY { self.let_go_of_support() } else { self.give_back(&name) }
         }
+    }
+
+    /// Nothing names its files any more, but the running containerd may still read them: it goes one apply later.
+    fn let_go_of_support(&mut self) {
+        let path = self.path(SUPPORT_DIRECTORY);
+        let Some(owned) = self.observed.record.owned.get(&path).cloned() else { return };
+        let config = self.observed.config.root.text.as_ref().and_then(Content::text);
+        if self.is_behind_config() || config.is_some_and(|config| config.contains(&path)) {
+            self.after.owned.insert(path, owned);
+            return;
+        }
+        let original = self.after.originals.get(&path).cloned();
+        let kept = self.steps.len();
+        self.give_back(SUPPORT_DIRECTORY);
+        self.sweeps.extend(self.steps.split_off(kept));
+        self.swept = Some((path, owned, original));
+    }
+
+    /// The running containerd was started with another config than the one that is there.
+    fn is_behind_config(&self) -> bool {
+        let Observed { containerd, config, .. } = self.observed;
+        containerd.process.known().is_some() && containerd.started_ms <= config.changed_ms()
     }
 
     /// Takes every directory and link of ours away.
@@ -130,7 +161,9 @@ impl<'a> Directories<'a> {
                         "a link stands where a file of ours belongs".into(),
                     );
                 }
-                self.change_inside(&path, &files, found, hosts_toml.as_ref())
+                let config = self.observed.config.root.text.as_ref();
+                let named_in = if name == SUPPORT_DIRECTORY { config } else { hosts_toml.as_ref() };
+                self.change_inside(&path, &files, found, named_in)
             }
             other => {
                 if let Some(other) = other {
@@ -175,11 +208,17 @@ impl<'a> Directories<'a> {
             if there != Some(&file.state()) {
                 let before = there.map_or(Entry::Absent, |state| Entry::File(state.clone()));
                 let content = text.filter(|_| name == HOSTS_TOML).cloned();
-                let reason = if name == HOSTS_TOML { "what containerd reads at the next pull" } else { "hosts.toml names it" };
+                let reason = match name.as_str() {
+                    HOSTS_TOML => "what containerd reads at the next pull",
+                    _ if wanted.contains_key(HOSTS_TOML) => "hosts.toml names it",
+                    _ => "config.toml names it",
+                };
                 self.push(&format!("{path}/{name}"), before, content, Change::PutFile(file.clone()), reason.into());
             }
         }
-        let in_use = |name: &str| wanted.contains_key(name) || text.and_then(Content::text).is_some_and(|text| text.contains(name));
+        let may_be_read = !wanted.contains_key(HOSTS_TOML) && self.is_behind_config();
+        let is_named = |name: &str| text.and_then(Content::text).is_some_and(|text| text.contains(name));
+        let in_use = |name: &str| may_be_read || wanted.contains_key(name) || is_named(name);
         for (name, state) in found.iter().filter(|(name, _)| conflict::is_support_name(name) && !in_use(name)) {
             self.sweeps.push(Step {
                 path: format!("{path}/{name}"),

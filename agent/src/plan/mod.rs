@@ -7,37 +7,40 @@ mod carried;
 pub mod conflict;
 mod directories;
 pub mod explain;
+mod hosts;
+mod layout;
+mod legacy;
 pub mod restart;
 mod restore;
 pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use carried::Finder;
 use conflict::TakeOver;
 use directories::Directories;
+use layout::{Laid, View};
 use restart::{Question, Restart};
 pub use restore::restore;
 use step::{Change, NewFile, Step};
 
 use crate::{
+    config::Layout,
     observed::{
         Fact, Observed,
         effective::{self, ConfigText, Effective, Registry},
         entry::{Attributes, Content, Entry, FileState},
-        record::{Carried, Record},
+        record::{Carried, LegacyKeys, OwnKeys, Record},
         version::Version,
     },
-    render::{
-        config_toml::{self, Goal},
-        host_directory::{self, Reader, Rendered},
-    },
+    render::config_toml,
     spec::{desired::Desired, names::Digest, problem::Problem},
 };
 
 /// What the operator's settings say about plans.
 #[derive(Debug, Clone)]
 pub struct Policy {
+    /// How mirrors are written down.
+    pub layout: Layout,
     /// The directory of host directories.
     pub hosts_dir: String,
     /// Hosts whose foreign files may be replaced.
@@ -63,10 +66,18 @@ pub struct After {
     pub carried: Carried,
     /// Hosts whose login is in config.toml by us.
     pub config_logins: BTreeSet<String>,
+    /// What of the legacy tables is ours; absent in the other layout.
+    pub legacy: Option<LegacyKeys>,
     /// Originals that no file holds any more, to be kept before the first write.
     pub kept: Vec<Content>,
     /// Registry settings a containerd started now would have.
     pub settings: Option<Digest>,
+}
+
+impl After {
+    fn own_keys(&self) -> OwnKeys<'_> {
+        OwnKeys { logins: &self.config_logins, legacy: self.legacy.as_ref() }
+    }
 }
 
 /// Ordered steps from observed to desired.
@@ -78,8 +89,8 @@ pub struct Plan {
     pub restart: Option<Restart>,
     /// A restart is needed, and the settings leave it to containerd's owner.
     pub awaits_restart: bool,
-    /// Whether containerd is to read our directory afterwards; that is what is proven.
-    pub wants_hosts_dir: bool,
+    /// Whether containerd is to use mirrors of ours afterwards; that is what is proven.
+    pub wants_mirrors: bool,
     /// Things to know that stop nothing.
     pub notices: Vec<Problem>,
     /// Problems for which it may not be applied.
@@ -132,77 +143,59 @@ fn no_version(observed: &Observed) -> Problem {
 }
 
 fn forward_for(observed: &Observed, desired: &Desired, policy: &Policy, version: &Version) -> Plan {
-    let effective = match effective::effective(&observed.config, version, &policy.hosts_dir) {
+    let effective = match effective::effective(&observed.config, version, layout::config_path(policy)) {
         Ok(effective) => effective,
         Err(refusals) => return Plan::refused(refusals),
     };
-    if let Some(refusal) = unwritable_config(observed) {
+    if let Some(refusal) = unwritable_config(observed).or_else(|| dump_problem(observed, &effective)) {
         return Plan::refused(vec![refusal]);
     }
-    if let Some(refusal) = dump_problem(observed, &effective) {
-        return Plan::refused(vec![refusal]);
+    let found = layout::found(observed, &effective.registry);
+    let others = effective.registry.without(observed.record.legacy.as_ref(), &found);
+    let view = View { observed, desired, policy, version, effective: &effective, others: &others, found: &found };
+    match layout::lay(&view) {
+        Ok(laid) if laid.refusals.is_empty() => reach(&view, laid).unwrap_or_else(|refusal| Plan::refused(vec![refusal])),
+        Ok(Laid { refusals, notices, .. }) => Plan { refusals, notices, ..Plan::default() },
+        Err(refusals) => Plan::refused(refusals),
     }
-    let mut notices = Vec::new();
-    let finder = Finder { observed, registry: &effective.registry, version, hosts_dir: &policy.hosts_dir, desired };
-    let carried = finder.find(&mut notices);
-    notices.extend(conflict::wakes_up(observed, &effective.registry, &policy.hosts_dir));
-    let record = &observed.record;
-    let reader = Reader {
-        version,
-        asks: &record.asks,
-        config_logins: &record.config_logins,
-        keeps_config_logins: record.applied.as_ref().is_some_and(|applied| applied.digest == desired.digest),
-        named_files: &observed.named_files,
-    };
-    let mut rendered = match host_directory::render(desired, &carried, &reader) {
-        Ok(rendered) => rendered,
-        Err(refusals) => return Plan::refused(refusals),
-    };
-    notices.append(&mut rendered.notices);
-    let has_default = rendered.directories.contains_key(host_directory::DEFAULT_DIRECTORY);
-    notices.extend(conflict::shadows_default(observed, &policy.hosts_dir, has_default));
-    let refusals: Vec<_> = rendered
-        .directories
-        .keys()
-        .filter_map(|name| conflict::host_problem(observed, &policy.hosts_dir, name, &policy.take_over))
-        .collect();
-    if !refusals.is_empty() {
-        return Plan { refusals, notices, ..Plan::default() };
-    }
+}
+
+/// The steps from what is there to what is laid out.
+fn reach(view: &View<'_>, laid: Laid<'_>) -> Result<Plan, Problem> {
+    let View { observed, policy, .. } = *view;
     let mut directories = Directories::new(observed, &policy.hosts_dir);
-    directories.make_parents();
-    directories.reach(&rendered.directories, &carried.links);
-    let (mut steps, mut after) = directories.finish();
-    match config_step(observed, &effective, &rendered, version, policy) {
-        Ok(Some(step)) => steps.push(step),
-        Ok(None) => {}
-        Err(refusal) => return Plan::refused(vec![refusal]),
-    }
-    after.carried = carried;
-    after.config_logins = rendered.config_logins.keys().cloned().collect();
-    notices.extend(config_login_notice(&after.config_logins, version));
-    if let Err(refusal) = own_config(observed, &steps, &mut after) {
-        return Plan::refused(vec![refusal]);
-    }
-    finish(observed, policy, steps, after, notices, true)
+    directories.make_parents(policy.layout == Layout::Hosts || !laid.directories.is_empty());
+    directories.reach(&laid.directories, &laid.links);
+    let config = config_step(observed, &laid)?;
+    let (mut steps, mut after) = directories.finish(config.is_some());
+    steps.extend(config);
+    after.carried = laid.remembered();
+    after.config_logins = laid.logins();
+    own_config(observed, &steps, &mut after, &laid.carried)?;
+    after.legacy = laid.legacy;
+    Ok(finish(observed, policy, steps, after, laid.notices, true))
 }
 
 /// What containerd itself makes of the files is not what the merge rules say.
 fn dump_problem(observed: &Observed, effective: &Effective) -> Option<Problem> {
     let path = &observed.config.root.path;
     let modelled = effective.registry.config_path.as_deref().unwrap_or_default();
-    match observed.config.dumped_config_path.as_ref()? {
+    match observed.config.dumped.as_ref()? {
         Fact::Unknown(reason) => Some(Problem::new(
             "config.broken",
             format!("containerd cannot read {path} as it is now: {reason}; a restart would leave it down"),
             format!("mend it until \"containerd --config {path} config dump\" succeeds"),
         )),
-        Fact::Known(dumped) if !modelled.is_empty() && dumped != modelled => Some(Problem::new(
-            "config.dump-differs",
-            format!("{path} says config_path = \"{modelled}\", but containerd reads \"{dumped}\" out of its config files"),
-            "find the drop-in that sets it (imports), and take it out there",
-        )),
-        Fact::Known(_) => None,
+        Fact::Known(dumped) => {
+            let dumped = dumped.config_path.as_deref().unwrap_or_default();
+            (!modelled.is_empty() && dumped != modelled).then(|| {
+                Problem::new(
+                    "config.dump-differs",
+                    format!("{path} says config_path = \"{modelled}\", but containerd reads \"{dumped}\" out of its config files"),
+                    "find the drop-in that sets it (imports), and take it out there",
+                )
+            })
+        }
     }
 }
 
@@ -233,7 +226,7 @@ fn finish(
     steps: Vec<Step>,
     mut after: After,
     mut notices: Vec<Problem>,
-    wants_hosts_dir: bool,
+    wants_mirrors: bool,
 ) -> Plan {
     let config = &observed.containerd.place.config;
     let registry = |content: Option<&Content>| {
@@ -248,12 +241,15 @@ fn finish(
             _ => Registry::default(),
         },
     );
-    let wanted = settings.digest(&after.config_logins);
+    let wanted = settings.digest(after.own_keys());
     after.settings = Some(wanted);
-    let question = Question { after: wanted, on_disk: on_disk.digest(&observed.record.config_logins), wants_hosts_dir };
-    let is_nothing_of_ours = steps.is_empty() && !wants_hosts_dir && observed.record.owned.is_empty();
+    let former = observed.record.own_keys();
+    let stays = |keys| on_disk.digest(keys) == settings.digest(keys);
+    let changes = !stays(former) || !stays(after.own_keys());
+    let question = Question { after: wanted, on_disk: on_disk.digest(former), changes, wants_mirrors };
+    let is_nothing_of_ours = steps.is_empty() && !wants_mirrors && observed.record.owned.is_empty();
     let needed = restart::decide(observed, &question).filter(|_| !is_nothing_of_ours);
-    let mut plan = Plan { steps, wants_hosts_dir, after, ..Plan::default() };
+    let mut plan = Plan { steps, wants_mirrors, after, ..Plan::default() };
     match needed {
         Some(_) if !policy.can_restart => {
             plan.awaits_restart = true;
@@ -277,58 +273,21 @@ fn finish(
     plan
 }
 
-fn config_login_notice(logins: &BTreeSet<String>, version: &Version) -> Option<Problem> {
-    if logins.is_empty() {
-        return None;
-    }
-    let hosts = logins.iter().cloned().collect::<Vec<_>>().join(", ");
-    Some(Problem::new(
-        "login.in-config",
-        format!(
-            "containerd {version} can learn the login at {hosts}, which asks by token, only from config.toml: a change of it costs a restart"
-        ),
-        "containerd 2.1 and later take it from hosts.toml",
-    ))
-}
-
-fn config_step(
-    observed: &Observed,
-    effective: &Effective,
-    rendered: &Rendered<'_>,
-    version: &Version,
-    policy: &Policy,
-) -> Result<Option<Step>, Problem> {
-    let record = &observed.record;
+fn config_step(observed: &Observed, laid: &Laid<'_>) -> Result<Option<Step>, Problem> {
     let path = &observed.config.root.path;
-    let goal = Goal {
-        config_path: &policy.hosts_dir,
-        logins: rendered.config_logins.iter().map(|(host, login)| (host.as_str(), *login)).collect(),
-        former_logins: record.config_logins.iter().map(String::as_str).collect(),
-        without_tls: version.has_configs_tls(),
-    };
     let text = observed.config.root.text.as_ref().and_then(Content::text);
     let original = observed.originals.get(path).and_then(Content::text);
-    let edited = config_toml::edit(path, text, original, &goal)?;
-    let attributes = config_attributes(observed, record, !goal.logins.is_empty());
+    let edited = config_toml::edit(path, text, original, &laid.goal)?;
+    let attributes = config_attributes(observed, &observed.record, !laid.goal.logins.is_empty());
     if text == Some(edited.as_str()) && observed.config.entry.attributes() == Some(&attributes) {
         return Ok(None);
-    }
-    let mut reason = vec![format!("config_path = \"{}\"", policy.hosts_dir)];
-    if !effective.registry.mirrors.is_empty() {
-        reason.push("mirrors move to hosts.toml (containerd runs without CRI when both are set)".into());
-    }
-    if version.has_configs_tls() && !effective.registry.tls.is_empty() {
-        reason.push("TLS settings move to hosts.toml".into());
-    }
-    if !goal.logins.is_empty() {
-        reason.push("holds a login, so only its owner may read it".into());
     }
     Ok(Some(Step {
         path: path.clone(),
         before: observed.config.entry.clone(),
         before_content: observed.config.root.text.clone(),
         change: Change::PutFile(NewFile { content: edited.into(), attributes }),
-        reason: reason.join("; "),
+        reason: laid.reasons.join("; "),
     }))
 }
 
@@ -344,7 +303,7 @@ fn config_attributes(observed: &Observed, record: &Record, has_login: bool) -> A
     Attributes { mode, ..now }
 }
 
-fn own_config(observed: &Observed, steps: &[Step], after: &mut After) -> Result<(), Problem> {
+fn own_config(observed: &Observed, steps: &[Step], after: &mut After, carried: &Carried) -> Result<(), Problem> {
     let path = &observed.config.root.path;
     let record = &observed.record;
     let step = steps.iter().find(|step| step.path == *path);
@@ -358,17 +317,17 @@ fn own_config(observed: &Observed, steps: &[Step], after: &mut After) -> Result<
     };
     after.owned.insert(path.clone(), step.map_or_else(|| current.clone(), Step::after));
     if current.digest() != owned.digest() {
-        rebase_original(observed, after)?;
+        rebase_original(observed, after, carried)?;
     }
     Ok(())
 }
 
 /// Somebody edited the config since we did: what we would give back has to hold that edit too.
-fn rebase_original(observed: &Observed, after: &mut After) -> Result<(), Problem> {
+fn rebase_original(observed: &Observed, after: &mut After, carried: &Carried) -> Result<(), Problem> {
     let path = &observed.config.root.path;
     let Some(text) = observed.config.root.text.as_ref().and_then(Content::text) else { return Ok(()) };
     let original = observed.originals.get(path).and_then(Content::text);
-    let text = config_toml::give_back(path, text, original, &observed.record.config_logins, &after.carried)?;
+    let text = config_toml::give_back(path, text, original, observed.record.own_keys(), carried)?;
     let content = Content::from(text);
     let attributes = given_back_attributes(observed);
     after.originals.insert(path.clone(), Entry::File(FileState { digest: content.digest(), attributes }));

@@ -58,8 +58,10 @@ pub struct Question {
     pub after: Digest,
     /// Digest of those on disk now.
     pub on_disk: Digest,
-    /// Whether anything of ours is to be in effect afterwards.
-    pub wants_hosts_dir: bool,
+    /// Whether the steps change any of these settings; with the same settings on disk there may be more or fewer that are ours.
+    pub changes: bool,
+    /// Whether mirrors of ours are to be in effect afterwards.
+    pub wants_mirrors: bool,
 }
 
 /// Decides.
@@ -71,10 +73,11 @@ pub fn decide(observed: &Observed, question: &Question) -> Option<Restart> {
     let loaded = loaded.or_else(|| started_after_edit.then_some(&question.on_disk));
     let cause = match loaded {
         Some(loaded) if *loaded == question.after => return None,
+        Some(loaded) if *loaded == question.on_disk && !question.changes => return None,
         Some(_) if question.after == question.on_disk => Cause::NotLoaded,
         Some(_) => Cause::SettingsChange,
         None if question.after != question.on_disk => Cause::SettingsChange,
-        None if question.wants_hosts_dir && observed.live_read.known() == Some(&true) => return None,
+        None if question.wants_mirrors && observed.proven.known() == Some(&true) => return None,
         None => Cause::NotLoaded,
     };
     Some(Restart { cause, also_effective: also_effective(observed, observed.containerd.started_ms) })

@@ -27,7 +27,7 @@ pub fn restore(observed: &Observed, policy: &Policy) -> Plan {
     let mut steps: Vec<Step> = config.into_iter().collect();
     let mut directories = Directories::new(observed, &policy.hosts_dir);
     directories.give_back_all();
-    let (given_back, _) = directories.finish();
+    let (given_back, _) = directories.finish(true);
     steps.extend(given_back);
     steps.extend(empty_directories(observed, policy, &steps));
     super::finish(observed, policy, steps, After::default(), notices, false)
@@ -76,7 +76,7 @@ fn merged(observed: &Observed, original: Option<&Content>) -> Result<Change, Pro
     let path = &observed.config.root.path;
     let record = &observed.record;
     let text = observed.config.root.text.as_ref().and_then(Content::text).unwrap_or_default();
-    let merged = config_toml::give_back(path, text, original.and_then(Content::text), &record.config_logins, &record.carried)?;
+    let merged = config_toml::give_back(path, text, original.and_then(Content::text), record.own_keys(), &record.carried)?;
     Ok(Change::PutFile(NewFile { content: merged.into(), attributes: super::given_back_attributes(observed) }))
 }
 

@@ -36,8 +36,8 @@ pub struct Situation<'a> {
     pub record: &'a Record,
     /// What is done about drift.
     pub drift: DriftPolicy,
-    /// Whether containerd is known to read our directory.
-    pub live_read: &'a Fact<bool>,
+    /// Whether containerd is known to use what is ours.
+    pub proven: &'a Fact<bool>,
     /// Whether the CRI answers.
     pub cri: &'a Fact<()>,
     /// Repairs of the last minutes.
@@ -126,7 +126,7 @@ pub fn when_in_place(situation: &Situation<'_>) -> Condition {
     if situation.plan.awaits_restart {
         return Condition::AwaitingRestart;
     }
-    match (situation.desired.is_off(), situation.live_read, situation.cri) {
+    match (situation.desired.is_off(), situation.proven, situation.cri) {
         (true, ..) => Condition::SwitchedOff,
         (false, Fact::Known(true), Fact::Known(())) => Condition::InEffect,
         (false, ..) => Condition::ContainerdSick,
@@ -182,7 +182,7 @@ mod tests {
             plan,
             record,
             drift,
-            live_read: &Fact::Known(true),
+            proven: &Fact::Known(true),
             cri: &Fact::Known(()),
             repairs: 0,
             put_off: None,
@@ -257,7 +257,7 @@ mod tests {
             plan: &plan,
             record: &record,
             drift: DriftPolicy::Repair,
-            live_read: &Fact::Known(true),
+            proven: &Fact::Known(true),
             cri: &Fact::Known(()),
             repairs,
             put_off,

@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     apply::{Apply, DRIFT, Effort, Order, Outcome, is_contested, is_cri_dead, journal::Phase, recover, state_problem},
-    config::{RestartDriver, Settings},
+    config::{ContainerdSettings, RestartDriver, Settings},
     host::{
         clock, facts, notify,
         observe::Host,
@@ -95,7 +95,8 @@ pub fn policy(settings: &Settings, take_over: &[String], can_restart: bool, is_u
     let take_over: BTreeSet<String> = settings.policy.take_over.iter().chain(take_over).cloned().collect();
     let by_systemd = settings.restart.driver == RestartDriver::Systemd;
     let max_per_hour = settings.restart.max_per_hour;
-    Policy { hosts_dir: settings.containerd.hosts_dir.clone(), take_over, can_restart, by_systemd, max_per_hour, is_undo }
+    let ContainerdSettings { layout, hosts_dir, .. } = &settings.containerd;
+    Policy { layout: *layout, hosts_dir: hosts_dir.clone(), take_over, can_restart, by_systemd, max_per_hour, is_undo }
 }
 
 impl Reconciler {
@@ -373,7 +374,7 @@ impl Reconciler {
             plan: &look.plan,
             record: &self.record,
             drift: self.host.settings.policy.drift,
-            live_read: &look.observed.live_read,
+            proven: &look.observed.proven,
             cri: &look.observed.containerd.cri,
             repairs: self.repairs.iter().filter(|time| clock::unix_seconds() - **time < machine::REPAIR_PAUSE).count(),
             put_off: self.retry.condition(),
@@ -440,7 +441,7 @@ impl Reconciler {
 
     /// A containerd that somebody else restarted has shown that it reads our directory; it need not be asked again.
     fn keep_proof(&mut self, look: &Look) {
-        let (Some(true), Some(process)) = (look.observed.live_read.known(), look.observed.containerd.process.known()) else { return };
+        let (Some(true), Some(process)) = (look.observed.proven.known(), look.observed.containerd.process.known()) else { return };
         if self.record.proof.as_ref().is_some_and(|proof| proof.process == *process) {
             return;
         }

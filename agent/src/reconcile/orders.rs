@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     apply::{Order, Outcome},
+    config::Layout,
     host::{clock, planted},
     observed::{
         Asks,
@@ -141,7 +142,7 @@ impl Reconciler {
 
     async fn plan_for(&mut self, spec: Option<&SpecSource>, take_over: &[String], may_probe: bool) -> Planned {
         let mut look = self.look_for(spec, take_over, if may_probe { Probing::ForNow } else { Probing::No }).await?;
-        if !may_probe {
+        if !may_probe && self.host.settings.containerd.layout == Layout::Hosts {
             look.plan.notices.extend(unprobed(&look, &self.record.asks));
         }
         Ok((explain::view(&look.plan), self.etag()))

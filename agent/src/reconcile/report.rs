@@ -3,12 +3,14 @@
 use super::{Look, Reconciler};
 use crate::{
     apply::{Effort, Outcome},
+    config::Layout,
     host::{clock, observe::Host},
     observed::{
         Containerd, Observed,
         entry::Content,
         generation::Generation,
-        record::{Change, Ending, HoldCause, Record},
+        record::{Change, Ending, HoldCause, Mirrored, Record},
+        version::Version,
     },
     plan::{Plan, explain},
     spec::{
@@ -183,13 +185,20 @@ fn shown(urls: &[String]) -> Vec<String> {
     urls.iter().map(|url| explain::without_login(url)).collect()
 }
 
+/// Endpoints that others have for a mirrored registry.
+fn of_others(record: &Record, mirrored: &Mirrored) -> Vec<String> {
+    let merged = record.legacy.iter().filter_map(|legacy| legacy.mirrors.get(&mirrored.host)).flatten();
+    let carried = record.carried.mirrors.get(&mirrored.host).into_iter().flatten();
+    merged.filter(|endpoint| !mirrored.endpoints.contains(endpoint)).chain(carried).cloned().collect()
+}
+
 /// Registries that containerd looks for at mirrors now, whatever the spec wants by now.
 fn hosts(record: &Record) -> Vec<MirroredHost> {
     let carried = &record.carried.mirrors;
     let mirrored = record.applied.iter().flat_map(|applied| &applied.hosts).map(|mirrored| MirroredHost {
         host: mirrored.host.clone(),
         endpoints: mirrored.endpoints.clone(),
-        carried_endpoints: carried.get(&mirrored.host).map(|endpoints| shown(endpoints)).unwrap_or_default(),
+        carried_endpoints: shown(&of_others(record, mirrored)),
         falls_back: mirrored.falls_back,
     });
     let mut hosts: Vec<MirroredHost> = mirrored.collect();
@@ -204,10 +213,27 @@ fn hosts(record: &Record) -> Vec<MirroredHost> {
 fn proof(reconciler: &Reconciler, look: &Look, condition: Condition) -> String {
     match &reconciler.record.proof {
         Some(proof) if condition == Condition::InEffect && look.observed.containerd.process.known() == Some(&proof.process) => {
-            format!("containerd (process {}) read a test name from {}", proof.process.pid, reconciler.host.settings.containerd.hosts_dir)
+            format!("containerd (process {}) {}", proof.process.pid, evidence(reconciler, look))
         }
         _ => String::new(),
     }
+}
+
+/// What the proof of this layout rests on.
+fn evidence(reconciler: &Reconciler, look: &Look) -> String {
+    let settings = &reconciler.host.settings.containerd;
+    let config = &look.observed.config.root.path;
+    match settings.layout {
+        Layout::Hosts => format!("read a test name from {}", settings.hosts_dir),
+        Layout::Legacy if shows_registry(look) => format!("shows the mirrors of {config} among the settings it runs with"),
+        Layout::Legacy => {
+            format!("was started with {config}, reads these mirrors out of it, and has a CRI; this release does not show what it runs with")
+        }
+    }
+}
+
+fn shows_registry(look: &Look) -> bool {
+    look.observed.containerd.running.known().is_some_and(Version::shows_registry)
 }
 
 fn login_notices(status: &Status) -> Vec<ProblemView> {
@@ -253,8 +279,8 @@ fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<P
                 .cri
                 .unknown_because()
                 .or_else(|| containerd.process.unknown_because())
-                .or_else(|| look.observed.live_read.unknown_because());
-            let reason = reason.unwrap_or("it does not read our directory");
+                .or_else(|| look.observed.proven.unknown_because());
+            let reason = reason.unwrap_or("it does not use what is ours");
             vec![(&Problem::new("containerd.sick", reason, "see \"journalctl -u containerd\"")).into()]
         }
         Condition::Drifted => {
@@ -271,6 +297,9 @@ fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &St
     let parked = reconciler.record.parked.as_ref().and_then(|parked| parked.problems.first()).map(|note| note.message.clone());
     let retried = reconciler.retry.problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
     match condition {
+        Condition::InEffect if reconciler.host.settings.containerd.layout == Layout::Legacy && !shows_registry(look) => {
+            (format!("{registries} pulled through mirrors, as far as this containerd lets it be seen"), String::new())
+        }
         Condition::InEffect => (format!("{registries} pulled through mirrors, and that is proven"), String::new()),
         Condition::SwitchedOff => ("the spec mirrors nothing; the node is as it was found".into(), String::new()),
         Condition::Applying => (format!("{} steps are carried out", look.plan.steps.len()), String::new()),

@@ -12,8 +12,8 @@ use toml_edit::{Array, DocumentMut, Item, Table, TableLike, value};
 
 use crate::{
     observed::{
-        effective::{ConfigText, canonical, prune},
-        record::{Carried, CarriedTls},
+        effective::{ConfigText, Registry, canonical, mirrors_of, prune, tls_of},
+        record::{Carried, ConfigsTls, LegacyKeys, OwnKeys},
     },
     spec::{inputs::Login, problem::Problem},
 };
@@ -21,14 +21,16 @@ use crate::{
 /// What the owned keys are to be.
 #[derive(Debug, Default)]
 pub struct Goal<'a> {
-    /// `config_path`.
-    pub config_path: &'a str,
+    /// `config_path`; `None`: it is not there.
+    pub config_path: Option<&'a str>,
+    /// `mirrors."NAMESPACE".endpoint`: these and no others.
+    pub mirrors: BTreeMap<String, Vec<String>>,
+    /// `configs."HOST".tls`: these and no others; `None`: left alone.
+    pub tls: Option<BTreeMap<String, ConfigsTls>>,
     /// Logins that this containerd can only learn here, by host.
-    pub logins: BTreeMap<&'a str, &'a Login>,
+    pub logins: BTreeMap<String, &'a Login>,
     /// Hosts whose login was put here by us before.
     pub former_logins: BTreeSet<&'a str>,
-    /// `configs.*.tls` is taken out too (1.x refuses it beside `config_path`).
-    pub without_tls: bool,
 }
 
 /// The config text that reaches the goal. An absent file becomes a minimal one.
@@ -44,18 +46,26 @@ pub fn edit(path: &str, text: Option<&str>, original: Option<&str>, goal: &Goal<
     set_goal(&mut document, plugin, goal, original.as_ref());
     let owned = Owned {
         plugin,
-        logins: goal.logins.keys().chain(&goal.former_logins).map(|host| (*host).to_owned()).collect(),
-        tls: goal.without_tls,
+        logins: goal.logins.keys().map(String::as_str).chain(goal.former_logins.iter().copied()).map(str::to_owned).collect(),
+        tls: goal.tls.is_some(),
     };
-    finish(path, text, &config.document, &document, &owned)
+    let edited = finish(path, text, &config.document, &document, &owned)?;
+    let registry = ConfigText::parse(path, Some(&edited))?.registry();
+    if is_reached(&registry, goal) { Ok(edited) } else { Err(foreign_change(path)) }
 }
 
-/// The config text with the owned keys as they were in `original`, and everything else as it is in `text`. Mirrors that were added since,
-/// carried or still there, stay too.
+fn is_reached(registry: &Registry, goal: &Goal<'_>) -> bool {
+    registry.config_path.as_deref() == goal.config_path
+        && registry.mirrors == goal.mirrors
+        && goal.tls.as_ref().is_none_or(|tls| registry.tls == *tls)
+}
+
+/// The config text with the keys that are ours as they were in `original`, and everything else as it is in `text`. Mirrors that were added
+/// since, carried or still there, stay too.
 ///
 /// # Errors
 /// When one of the texts does not parse, or the result would change anywhere else.
-pub fn give_back(path: &str, text: &str, original: Option<&str>, logins: &BTreeSet<String>, carried: &Carried) -> Result<String, Problem> {
+pub fn give_back(path: &str, text: &str, original: Option<&str>, keys: OwnKeys<'_>, carried: &Carried) -> Result<String, Problem> {
     let config = ConfigText::parse(path, Some(text))?;
     let plugin = config.registry_plugin();
     let original = ConfigText::parse(path, Some(original.unwrap_or("version = 2\n")))?;
@@ -63,11 +73,41 @@ pub fn give_back(path: &str, text: &str, original: Option<&str>, logins: &BTreeS
     let before = original.plugin(original.registry_plugin()).and_then(|plugin| plugin.get("registry")).and_then(Item::as_table_like);
     let registry = registry_table(&mut document, plugin);
     put_back(registry, "config_path", before.and_then(|before| before.get("config_path")));
-    put_mirrors_back(registry, before, carried);
-    for host in logins {
-        let auth = before.and_then(|before| before.get("configs")?.get(host)?.get("auth"));
-        set_in_config(registry, host, "auth", auth.cloned());
+    match keys.legacy {
+        Some(legacy) => put_own_tables_back(registry, before, legacy),
+        None => put_all_tables_back(registry, before, carried),
     }
+    for host in keys.logins {
+        set_in_config(registry, host, "auth", in_config(before, host, "auth").cloned());
+    }
+    drop_empty(&mut document, plugin);
+    let written = original.plugin(original.registry_plugin()).and_then(|plugin| plugin.get("registry"));
+    if written.and_then(Item::as_table).is_none_or(toml_edit::Table::is_implicit) {
+        drop_header(&mut document, plugin);
+    }
+    finish(path, text, &config.document, &document, &Owned { plugin, logins: keys.logins.clone(), tls: true })
+}
+
+fn in_config<'a>(registry: Option<&'a dyn TableLike>, host: &str, key: &str) -> Option<&'a Item> {
+    registry?.get("configs")?.get(host)?.get(key)
+}
+
+/// Of the tables that stayed only what is ours goes: what others changed in them since stays changed.
+fn put_own_tables_back(registry: &mut dyn TableLike, before: Option<&dyn TableLike>, legacy: &LegacyKeys) {
+    let (now, then) = (mirrors_of(registry), before.map(mirrors_of).unwrap_or_default());
+    let others = |namespace: &String| Some((namespace.clone(), legacy.of_others(namespace, now.get(namespace), then.get(namespace))?));
+    let others: BTreeMap<String, Vec<String>> = legacy.mirrors.keys().filter_map(others).collect();
+    let kept = now.iter().filter(|(namespace, _)| !legacy.mirrors.contains_key(*namespace));
+    let wanted = kept.map(|(namespace, endpoints)| (namespace.clone(), endpoints.clone())).chain(others).collect();
+    set_mirrors(registry, &wanted, before);
+    for host in &legacy.tls {
+        set_in_config(registry, host, "tls", in_config(before, host, "tls").cloned());
+    }
+}
+
+/// The tables were taken out, so they are put back.
+fn put_all_tables_back(registry: &mut dyn TableLike, before: Option<&dyn TableLike>, carried: &Carried) {
+    put_mirrors_back(registry, before, carried);
     let tls: Vec<_> = before.and_then(|before| before.get("configs")?.as_table_like()).into_iter().flat_map(TableLike::iter).collect();
     for (host, config) in tls {
         if let Some(tls) = config.get("tls") {
@@ -79,12 +119,6 @@ pub fn give_back(path: &str, text: &str, original: Option<&str>, logins: &BTreeS
             set_in_config(registry, host, "tls", Some(Item::Table(tls_table(tls))));
         }
     }
-    drop_empty(&mut document, plugin);
-    let written = original.plugin(original.registry_plugin()).and_then(|plugin| plugin.get("registry"));
-    if written.and_then(Item::as_table).is_none_or(toml_edit::Table::is_implicit) {
-        drop_header(&mut document, plugin);
-    }
-    finish(path, text, &config.document, &document, &Owned { plugin, logins: logins.clone(), tls: true })
 }
 
 /// A header that only we wrote goes, once it has no value of its own any more.
@@ -124,7 +158,7 @@ fn put_mirrors_back(registry: &mut dyn TableLike, before: Option<&dyn TableLike>
     }
 }
 
-fn tls_table(tls: &CarriedTls) -> Table {
+fn tls_table(tls: &ConfigsTls) -> Table {
     let mut table = Table::new();
     for (key, text) in [("ca_file", &tls.ca_file), ("cert_file", &tls.cert_file), ("key_file", &tls.key_file)] {
         if !text.is_empty() {
@@ -139,20 +173,18 @@ fn tls_table(tls: &CarriedTls) -> Table {
 
 fn set_goal(document: &mut DocumentMut, plugin: &str, goal: &Goal<'_>, original: Option<&ConfigText>) {
     let registry = registry_table(document, plugin);
-    registry.remove("mirrors");
+    let before = original.and_then(|original| original.plugin(original.registry_plugin())?.get("registry")?.as_table_like());
     let is_new = !registry.contains_key("config_path");
-    set_value(registry, "config_path", goal.config_path);
-    if goal.without_tls {
-        let hosts: Vec<String> = config_hosts(registry);
-        hosts.iter().for_each(|host| set_in_config(registry, host, "tls", None));
+    match goal.config_path {
+        Some(path) => set_value(registry, "config_path", path.into()),
+        None => drop(registry.remove("config_path")),
     }
-    for host in &goal.former_logins {
-        if !goal.logins.contains_key(host) {
-            let before = original.and_then(|original| {
-                original.plugin(original.registry_plugin())?.get("registry")?.get("configs")?.get(host)?.get("auth").cloned()
-            });
-            set_in_config(registry, host, "auth", before);
-        }
+    set_mirrors(registry, &goal.mirrors, before);
+    if let Some(tls) = &goal.tls {
+        set_tls(registry, tls, before);
+    }
+    for host in goal.former_logins.iter().filter(|host| !goal.logins.contains_key(**host)) {
+        set_in_config(registry, host, "auth", in_config(before, host, "auth").cloned());
     }
     for (host, login) in &goal.logins {
         let mut auth = Table::new();
@@ -163,6 +195,51 @@ fn set_goal(document: &mut DocumentMut, plugin: &str, goal: &Goal<'_>, original:
     let table = document.get_mut("plugins").and_then(|plugins| plugins.get_mut(plugin)?.get_mut("registry")?.as_table_mut());
     if let Some(table) = table.filter(|_| is_new) {
         indent_key(table, "config_path");
+    }
+}
+
+/// Makes the table hold these mirrors and no others. One that is there as it should be keeps its form; one that was there before gets it back.
+fn set_mirrors(registry: &mut dyn TableLike, wanted: &BTreeMap<String, Vec<String>>, before: Option<&dyn TableLike>) {
+    if wanted.is_empty() {
+        registry.remove("mirrors");
+        return;
+    }
+    let there = mirrors_of(registry);
+    let mirrors = subtable(registry, "mirrors", true);
+    for namespace in there.keys().filter(|namespace| !wanted.contains_key(*namespace)) {
+        mirrors.remove(namespace);
+    }
+    for (namespace, endpoints) in wanted.iter().filter(|(namespace, endpoints)| there.get(*namespace) != Some(endpoints)) {
+        let found = before.and_then(|before| before.get("mirrors")?.get(namespace));
+        let is_as_found = before.map(mirrors_of).is_some_and(|before| before.get(namespace) == Some(endpoints));
+        match found.filter(|_| is_as_found) {
+            Some(found) => drop(mirrors.insert(namespace, found.clone())),
+            None => set_endpoints(mirrors, namespace, endpoints),
+        }
+    }
+}
+
+fn set_endpoints(mirrors: &mut dyn TableLike, namespace: &str, endpoints: &[String]) {
+    let is_new = !mirrors.contains_key(namespace);
+    let mirror = subtable(mirrors, namespace, false);
+    set_value(mirror, "endpoint", endpoints.iter().map(String::as_str).collect::<Array>().into());
+    if let Some(table) = mirrors.get_mut(namespace).and_then(Item::as_table_mut).filter(|_| is_new) {
+        indent_key(table, "endpoint");
+    }
+}
+
+/// Makes `configs` hold these TLS settings and no others, in the same way.
+fn set_tls(registry: &mut dyn TableLike, wanted: &BTreeMap<String, ConfigsTls>, before: Option<&dyn TableLike>) {
+    for host in config_hosts(registry) {
+        if !wanted.contains_key(&host) {
+            set_in_config(registry, &host, "tls", None);
+        }
+    }
+    for (host, tls) in wanted {
+        if in_config(Some(registry), host, "tls").is_none_or(|there| tls_of(there) != *tls) {
+            let found = in_config(before, host, "tls").filter(|found| tls_of(found) == *tls);
+            set_in_config(registry, host, "tls", Some(found.cloned().unwrap_or_else(|| Item::Table(tls_table(tls)))));
+        }
     }
 }
 
@@ -205,17 +282,17 @@ fn same(one: &Item, other: &Item) -> bool {
     }
 }
 
-/// Sets a string and keeps the spaces and the comment of its line.
-fn set_value(table: &mut dyn TableLike, key: &str, text: &str) {
+/// Sets a value and keeps the spaces and the comment of its line.
+fn set_value(table: &mut dyn TableLike, key: &str, wanted: toml_edit::Value) {
     match table.get_mut(key).and_then(Item::as_value_mut) {
-        Some(there) if there.as_str() == Some(text) => {}
+        Some(there) if there.as_str().is_some() && there.as_str() == wanted.as_str() => {}
         Some(there) => {
             let decor = there.decor().clone();
-            *there = text.into();
+            *there = wanted;
             *there.decor_mut() = decor;
         }
         None => {
-            table.insert(key, value(text));
+            table.insert(key, value(wanted));
         }
     }
 }
@@ -356,11 +433,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::observed::record::Record;
 
     const STOCK: &str = include_str!("../../../tests/cases/plan/stock-v2/before/containerd/config.toml");
 
     fn goal() -> Goal<'static> {
-        Goal { config_path: "/etc/containerd/certs.d", without_tls: true, ..Goal::default() }
+        Goal { config_path: Some("/etc/containerd/certs.d"), tls: Some(BTreeMap::new()), ..Goal::default() }
     }
 
     #[test]
@@ -387,7 +465,7 @@ mod tests {
             "version = 2\n# mine\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"gcr.io\"]\n  endpoint = [\"http://m\"]\n";
         let ours = edit("c", Some(original), None, &goal()).unwrap();
         let edited = format!("{ours}\n[debug]\nlevel = \"info\"\n");
-        let back = give_back("c", &edited, Some(original), &BTreeSet::new(), &Carried::default()).unwrap();
+        let back = give_back("c", &edited, Some(original), Record::default().own_keys(), &Carried::default()).unwrap();
         assert!(back.contains("[debug]\nlevel = \"info\"\n") && back.contains("http://m") && !back.contains("config_path"), "{back}");
     }
 

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 
 use super::hosts_toml::{HostTable, HostsToml};
 use crate::{
-    observed::{Asks, Fact, entry::Content, record::Carried, record::CarriedTls, version::Version},
+    observed::{Asks, Fact, entry::Content, record::Carried, record::ConfigsTls, version::Version},
     spec::{
         Fallback,
         desired::{Desired, GCR, Target},
@@ -293,7 +293,7 @@ impl Directory<'_> {
     }
 
     /// Files stay where their owner has them. One that is missing would kill every pull of the registry, so it is left out and reported.
-    fn use_carried_tls(&mut self, table: &mut HostTable, tls: &CarriedTls) {
+    fn use_carried_tls(&mut self, table: &mut HostTable, tls: &ConfigsTls) {
         let client = [&tls.cert_file, &tls.key_file];
         table.skip_verify = tls.insecure_skip_verify;
         if !tls.ca_file.is_empty() && self.is_usable(&tls.ca_file) {
@@ -323,7 +323,9 @@ impl Directory<'_> {
     }
 }
 
-fn root_url(endpoint: &Endpoint) -> String {
+/// A mirror by its own name: the pull names the namespace, so the URL must not.
+#[must_use]
+pub fn root_url(endpoint: &Endpoint) -> String {
     format!("{}://{}", endpoint.scheme, endpoint.authority())
 }
 

@@ -3,3 +3,4 @@
 pub mod config_toml;
 pub mod host_directory;
 pub mod hosts_toml;
+pub mod legacy;

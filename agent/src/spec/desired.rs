@@ -44,6 +44,8 @@ pub struct Target {
     pub skip_verify: bool,
     /// Connection timeout.
     pub dial_timeout: Duration,
+    /// The entry says it, not the settings.
+    pub has_own_dial_timeout: bool,
     /// What it may be asked for.
     pub capabilities: Vec<Capability>,
     /// What is asked when no mirror has an image.
@@ -148,6 +150,7 @@ impl<'a> Reader<'a> {
             login: mirror.login.as_ref().and_then(|name| self.login(name, &mirror.endpoint)),
             skip_verify: mirror.skip_verify,
             dial_timeout: mirror.dial_timeout.unwrap_or(self.defaults.dial_timeout),
+            has_own_dial_timeout: mirror.dial_timeout.is_some(),
             capabilities: mirror.capabilities.clone(),
             fallback: mirror.fallback.unwrap_or(self.defaults.fallback),
         }
