@@ -1,6 +1,10 @@
 //! A case is a folder below `cases/plan`: `containerd.txt` (the version that is installed), `spec.yaml`, `before/` (the tree), `plan.txt` and
 //! `after/`. Adding one needs no code. For every case: the plan's text, the tree after applying it, an empty second plan, a second apply
 //! that writes nothing, and a `disable` that gives the tree back byte for byte. `UPDATE_CASES=1` writes what is expected anew.
+//!
+//! Settings are in `before/mirrorlet/mirrorlet.toml`. With a folder `earlier/` the spec is applied before with what it holds laid over the
+//! tree: other settings, another spec, another containerd.txt; `later/` is laid over that as somebody else would
+//! do it, and `given-back/` is what a `disable` leaves then.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +15,7 @@ use std::{
 };
 
 use mirrorlet::{
-    config::Settings,
+    config::{self, SETTINGS_PATH, Settings},
     host::{files::Files, observe::Host},
     plan::{self, explain},
     reconcile::{
@@ -78,12 +82,41 @@ fn prepare(case: &Path) -> tempfile::TempDir {
     copy_tree(&case.join("before"), &etc);
     fs::create_dir_all(etc.join("mirrorlet")).unwrap();
     fs::copy(case.join("spec.yaml"), etc.join("mirrorlet/mirrors.yaml")).unwrap();
-    let version = fs::read_to_string(case.join("containerd.txt")).unwrap();
-    let binary = root.path().join("usr/bin/containerd");
+    install(root.path(), &fs::read_to_string(case.join("containerd.txt")).unwrap());
+    root
+}
+
+fn install(root: &Path, version: &str) {
+    let binary = root.join("usr/bin/containerd");
     fs::create_dir_all(binary.parent().unwrap()).unwrap();
     fs::write(&binary, format!("#!/bin/sh\necho containerd github.com/containerd/containerd {} 0\n", version.trim())).unwrap();
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-    root
+}
+
+/// Applies what was wanted earlier, then puts the files of the case back that are the operator's.
+fn live_earlier(case: &Path, root: &Path) {
+    let (earlier, etc) = (case.join("earlier"), root.join("etc"));
+    if !earlier.exists() {
+        return;
+    }
+    let operators = ["mirrorlet/mirrorlet.toml", "mirrorlet/mirrors.yaml"].map(|name| (etc.join(name), fs::read(etc.join(name)).ok()));
+    copy_tree(&earlier, &etc);
+    if let Ok(version) = fs::read_to_string(etc.join("containerd.txt")) {
+        fs::remove_file(etc.join("containerd.txt")).unwrap();
+        install(root, &version);
+    }
+    mirrorlet(root, "once");
+    assert!(root.join("var/lib/mirrorlet/record.json").exists(), "{}: what was wanted earlier was not applied", case.display());
+    for (path, content) in operators {
+        match content {
+            Some(content) => fs::write(path, content).unwrap(),
+            None => drop(fs::remove_file(path)),
+        }
+    }
+    install(root, &fs::read_to_string(case.join("containerd.txt")).unwrap());
+    if case.join("later").exists() {
+        copy_tree(&case.join("later"), &etc);
+    }
 }
 
 /// The root of a case, by its name.
@@ -92,7 +125,9 @@ pub fn root_of(case: &str) -> tempfile::TempDir {
 }
 
 fn plan_text(root: &Path) -> String {
-    let host = Host::new(Files::open(root).unwrap(), Settings::default(), true);
+    let settings = fs::read_to_string(root.join(SETTINGS_PATH.trim_start_matches('/')));
+    let settings = settings.map_or_else(|_| Settings::default(), |text| config::read(SETTINGS_PATH, &text).unwrap());
+    let host = Host::new(Files::open(root).unwrap(), settings, true);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let record = host.state().record().unwrap();
     let Wanted::Spec(wish) = wish::of_node(&host, &record) else { panic!("the spec of a plan case is valid") };
@@ -108,13 +143,15 @@ fn check(case: &Path) -> Result<(), String> {
     let root = prepare(case);
     let etc = root.path().join("etc");
     let before = tree(&etc);
+    live_earlier(case, root.path());
+    let lived = tree(&etc);
     let text = plan_text(root.path());
     expect(case, "plan.txt", &text)?;
     mirrorlet(root.path(), "once");
-    expect_tree(case, &etc)?;
+    expect_tree(case, "after", &etc)?;
     let is_refused = text.starts_with("refused:");
     if is_refused {
-        return if tree(&etc) == before { Ok(()) } else { Err("a refused plan changed the tree".into()) };
+        return if tree(&etc) == lived { Ok(()) } else { Err("a refused plan changed the tree".into()) };
     }
     let second = plan_text(root.path());
     if !second.starts_with("nothing to change\n") {
@@ -126,6 +163,9 @@ fn check(case: &Path) -> Result<(), String> {
         return Err("the second apply wrote something".into());
     }
     mirrorlet(root.path(), "disable");
+    if case.join("later").exists() {
+        return expect_tree(case, "given-back", &etc);
+    }
     if tree(&etc) == before { Ok(()) } else { Err(format!("disable left another tree: {:?}", tree(&etc).keys())) }
 }
 
@@ -138,8 +178,8 @@ fn expect(case: &Path, name: &str, found: &str) -> Result<(), String> {
     if found == expected { Ok(()) } else { Err(format!("{name}: expected\n{expected}\nfound\n{found}")) }
 }
 
-fn expect_tree(case: &Path, etc: &Path) -> Result<(), String> {
-    let after = case.join("after");
+fn expect_tree(case: &Path, name: &str, etc: &Path) -> Result<(), String> {
+    let after = case.join(name);
     if env::var_os("UPDATE_CASES").is_some() {
         let _ = fs::remove_dir_all(&after);
         copy_tree(&etc.join("containerd"), &after.join("containerd"));
@@ -148,7 +188,7 @@ fn expect_tree(case: &Path, etc: &Path) -> Result<(), String> {
     for (name, content) in &expected {
         if found.get(name) != Some(content) {
             let found = found.get(name).map_or_else(|| "(nothing)".into(), |found| String::from_utf8_lossy(found).into_owned());
-            return Err(format!("after/{name}: expected\n{}\nfound\n{found}", String::from_utf8_lossy(content)));
+            return Err(format!("{}/{name}: expected\n{}\nfound\n{found}", after.display(), String::from_utf8_lossy(content)));
         }
     }
     match found.keys().find(|name| !expected.contains_key(*name)) {

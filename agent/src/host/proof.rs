@@ -26,7 +26,7 @@ impl Host {
         if record.proof.as_ref().is_some_and(|proof| proof.process == *process) {
             return Fact::Known(true);
         }
-        if record.owned.is_empty() || !self.is_laid_out(record, registry) {
+        if !self.is_laid_out(record, registry) {
             return Fact::Unknown("there is nothing of ours to read".into());
         }
         let shows_registry = facts.running.known().is_some_and(Version::shows_registry);
@@ -39,7 +39,7 @@ impl Host {
     fn is_laid_out(&self, record: &Record, registry: &Registry) -> bool {
         let config_path = registry.config_path.as_deref().unwrap_or_default();
         match self.settings.containerd.layout {
-            Layout::Hosts => config_path == self.settings.containerd.hosts_dir,
+            Layout::Hosts => config_path == self.settings.containerd.hosts_dir && !record.owned.is_empty(),
             Layout::Legacy => config_path.is_empty() && record.legacy.is_some(),
         }
     }

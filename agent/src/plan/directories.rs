@@ -59,7 +59,7 @@ impl<'a> Directories<'a> {
                 before: Entry::Absent,
                 before_content: None,
                 change: Change::PlaceDirectory { attributes, files: BTreeMap::new() },
-                reason: "host directories go here".into(),
+                reason: if wants_hosts_dir { "host directories go here" } else { "config.toml goes here" }.into(),
             });
         }
         for (path, original) in &self.after.originals {

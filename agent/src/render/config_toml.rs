@@ -44,6 +44,9 @@ pub fn edit(path: &str, text: Option<&str>, original: Option<&str>, goal: &Goal<
     let original = original.map(|original| ConfigText::parse(path, Some(original))).transpose()?;
     let mut document = config.document.clone();
     set_goal(&mut document, plugin, goal, original.as_ref());
+    if goal.config_path.is_none() && config.plugin(plugin).and_then(|plugin| plugin.get("registry")).is_none() {
+        drop_header(&mut document, plugin);
+    }
     let owned = Owned {
         plugin,
         logins: goal.logins.keys().map(String::as_str).chain(goal.former_logins.iter().copied()).map(str::to_owned).collect(),

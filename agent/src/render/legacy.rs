@@ -123,7 +123,7 @@ fn problems(desired: &Desired, reader: &Reader<'_>) -> Vec<Problem> {
             problems.push(refused(
                 "legacy.fallback",
                 format!("with registry.mirrors containerd always asks {host} itself last, so \"fallback: none\" cannot be kept"),
-                "fallback",
+                "fallback (or [policy] fallback)",
             ));
         }
     }
@@ -198,5 +198,5 @@ fn disagreement(authority: &str, targets: &[&Arc<Target>]) -> Option<Problem> {
 }
 
 fn refused(code: &'static str, message: String, key: &str) -> Problem {
-    Problem::new(code, message, format!("take {key} out of the entry, or {OTHER_LAYOUT}"))
+    Problem::new(code, message, format!("take out {key}, or {OTHER_LAYOUT}"))
 }
