@@ -16,6 +16,7 @@ mod daemon;
 mod drift;
 mod harness;
 mod history;
+mod legacy;
 mod mirrors;
 mod operators;
 mod package;

@@ -57,6 +57,9 @@ pub enum Decision {
     Stay(Condition),
 }
 
+/// Who asks when the settings say another layout than the last time.
+pub const SETTINGS: &str = "settings";
+
 /// A repair that restarts containerd is not done again within this time, in seconds: whoever undoes it would win anyway.
 pub const REPAIR_PAUSE: i64 = 600;
 /// So many repairs within that time mean that somebody else writes these files too; they are told of, and no more fought.
@@ -90,6 +93,7 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     match (plan.is_empty(), is_new) {
         (true, false) => Decision::Stay(when_in_place(situation)),
         (_, true) => Decision::Apply(if asked { "operator" } else { "spec" }),
+        (false, false) if changes_layout(situation) => Decision::Apply(SETTINGS),
         (false, false) => repair(situation, asked),
     }
 }
@@ -103,9 +107,16 @@ fn look_after(situation: &Situation<'_>) -> Decision {
         _ if !situation.plan.refusals.is_empty() => Decision::Stay(Condition::Refused),
         (true, Condition::InEffect | Condition::SwitchedOff) => Decision::Stay(stays),
         (true, condition) => Decision::Stay(condition),
+        (false, _) if changes_layout(situation) => Decision::Apply(SETTINGS),
         (false, _) if situation.repairs >= MOST_REPAIRS => Decision::Stay(Condition::Drifted),
         (false, _) => repair(situation, false),
     }
+}
+
+/// What is ours was written down in the other layout: the settings changed, nobody drifted.
+fn changes_layout(situation: &Situation<'_>) -> bool {
+    let Situation { plan, record, .. } = *situation;
+    plan.wants_mirrors && plan.after.legacy.is_some() != record.legacy.is_some()
 }
 
 /// Somebody else changed what is ours.
@@ -137,8 +148,9 @@ pub fn when_in_place(situation: &Situation<'_>) -> Condition {
 mod tests {
     use super::*;
     use crate::{
-        observed::record::{Applied, Change, Hold, HoldCause, Parked, Pending},
+        observed::record::{Applied, Change, Hold, HoldCause, LegacyKeys, Parked, Pending},
         plan::{
+            self,
             restart::{Cause as RestartCause, Restart},
             step,
         },
@@ -213,6 +225,18 @@ mod tests {
         for plan in [Plan::default(), steps()] {
             assert_eq!(answer(&pending, &plan, Cause::Kept, DriftPolicy::Repair), Decision::Stay(Condition::PendingConfirm));
         }
+    }
+
+    #[test]
+    fn a_switch_of_the_layout_is_no_drift() {
+        let after = plan::After { legacy: Some(LegacyKeys::default()), ..plan::After::default() };
+        let switch = Plan { wants_mirrors: true, after, ..steps() };
+        for policy in [DriftPolicy::Repair, DriftPolicy::Report] {
+            assert_eq!(answer(&applied(), &switch, Cause::Event, policy), Decision::Apply(SETTINGS));
+            assert_eq!(answer(&applied(), &switch, Cause::Kept, policy), Decision::Apply(SETTINGS));
+        }
+        let legacy = Record { legacy: Some(LegacyKeys::default()), ..applied() };
+        assert_eq!(answer(&legacy, &switch, Cause::Event, DriftPolicy::Report), Decision::Stay(Condition::Drifted));
     }
 
     #[test]

@@ -490,6 +490,7 @@ fn reason(who: &str) -> &'static str {
     match who {
         DRIFT => "files of ours were changed by somebody else",
         "operator" => "somebody asked for it",
+        machine::SETTINGS => "the layout in the settings changed",
         _ => "the spec on the node changed",
     }
 }
