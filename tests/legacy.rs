@@ -195,6 +195,27 @@ fn switched(generation: Generation) {
     assert_eq!(agent.containerd_tree(), tree);
 }
 
+/// Where nobody may be asked for a restart, the running containerd goes on as before until its owner restarts it.
+#[test]
+fn a_switch_waits_for_the_owners_restart() {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(Generation::V17));
+    agent.put_in_effect(&spec(MIRROR, "up.lab"));
+    let starts = agent.starts();
+    agent.node.write(SETTINGS, "[containerd]\nlayout = \"legacy\"\n[restart]\ndriver = \"never\"\n");
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    agent.wait_for("awaiting-restart");
+    all_names_are_served(&stand, &agent);
+    assert_eq!(agent.starts(), starts);
+    agent.node.run_ok(["systemctl", "restart", "containerd"]);
+    agent.wait_for("in-effect");
+    assert!(agent.node.read_text(CONFIG).contains("registry.mirrors"));
+    all_names_are_served(&stand, &agent);
+    agent.write_spec(&spec(MIRROR, "up.lab, other.lab"));
+    agent.wait_for("awaiting-restart");
+    assert!(!agent.node.exists("/etc/containerd/certs.d/up.lab"), "host directories went with the next change");
+}
+
 /// A containerd that others restart, and a daemon that forgot nothing, are in effect again without a change.
 fn restarted_by_others(generation: Generation) {
     let stand = Stand::new();

@@ -63,7 +63,7 @@ impl Default for SpecSettings {
 }
 
 /// How mirrors are written down for containerd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// `config_path` and one hosts.toml a registry.

@@ -65,6 +65,11 @@ async fn dump(host: &Host, text: &str, observed: &Observed) -> Result<(), Proble
         // The live one cannot be dumped: the plan has said so.
         (Err(_), Ok(_)) => return Ok(()),
     };
+    let ignored = candidate::ignored(&place.config, text, &then)?;
+    if !ignored.is_empty() {
+        let message = format!("this containerd would not use the mirrors of {} in registry.mirrors", ignored.join(", "));
+        return Err(Problem::new("candidate.ignored", message, "nothing was changed; set [containerd] layout = \"hosts\""));
+    }
     let lost = candidate::differences(&now, &then).unwrap_or_default();
     if lost.is_empty() {
         return Ok(());

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::config::{SECRETS_DIR, SOCKET_PATH};
+use crate::config::{Layout, SECRETS_DIR, SOCKET_PATH};
 
 /// Heading of what goes for every verb.
 const GLOBAL: &str = "Options of every command";
@@ -201,6 +201,9 @@ pub struct Render {
     /// The containerd they are for
     #[arg(long, value_name = "VERSION", default_value = "2.1.0")]
     pub containerd: String,
+    /// How mirrors are written down
+    #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = Layout::Hosts)]
+    pub layout: Layout,
     /// How the mirrors ask for a login; decides where logins go before containerd 2.1
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Auth::Basic)]
     pub auth: Auth,

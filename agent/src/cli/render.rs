@@ -13,13 +13,14 @@ use super::{
     show,
 };
 use crate::{
-    config::{CONTAINERD_CONFIG_PATH, HOSTS_DIR},
+    config::{CONTAINERD_CONFIG_PATH, HOSTS_DIR, Layout},
     exit,
     host::files::export::{ExportError, Tree, export},
     observed::{Asks, record::Carried, version::Version},
     render::{
         config_toml::{self, Goal},
-        host_directory::{self, Reader, Rendered},
+        host_directory::{self, HostDirectory, Reader},
+        legacy::{self, SUPPORT_DIRECTORY, Tables},
     },
     spec::{desired::Desired, problem::Problem, problem::ProblemView},
 };
@@ -39,8 +40,7 @@ pub fn run(arguments: &Render, output: &mut Output) -> Done {
     let version = Version::parse(&arguments.containerd)
         .ok_or_else(|| Failure::new(exit::USAGE, "cli.version", format!("\"{}\" is no version; write e.g. 2.1.4", arguments.containerd)))?;
     let complete = local::complete(&arguments.file, arguments.cluster.as_deref(), &arguments.secrets_dir)?;
-    let (tree, notices) =
-        tree(&complete.desired, &version, arguments.auth).map_err(|problems| Failure::invalid(local::views(&problems)))?;
+    let (tree, notices) = tree(&complete.desired, &version, arguments).map_err(|problems| Failure::invalid(local::views(&problems)))?;
     export(&arguments.out, &tree, &FORBIDDEN).map_err(|error| not_written(&error))?;
     let notices = local::views(&complete.notices.into_iter().chain(notices).collect::<Vec<_>>());
     let written = Written { directory: arguments.out.display().to_string(), files: tree.into_keys().collect(), notices };
@@ -56,8 +56,17 @@ fn not_written(error: &ExportError) -> Failure {
     Failure::new(exit, "cli.render", error.to_string())
 }
 
-/// Every file by its path on a node.
-fn tree(desired: &Desired, version: &Version, auth: Auth) -> Result<(Tree, Vec<Problem>), Vec<Problem>> {
+/// Every file by its path on a node, and what is worth knowing.
+type Rendering = (Tree, Vec<Problem>);
+
+fn tree(desired: &Desired, version: &Version, arguments: &Render) -> Result<Rendering, Vec<Problem>> {
+    match arguments.layout {
+        Layout::Hosts => host_directories(desired, version, arguments.auth),
+        Layout::Legacy => legacy_tables(desired, version),
+    }
+}
+
+fn host_directories(desired: &Desired, version: &Version, auth: Auth) -> Result<Rendering, Vec<Problem>> {
     let carried = Carried::default();
     let asks = match auth {
         Auth::Basic => Asks::Basic,
@@ -66,21 +75,37 @@ fn tree(desired: &Desired, version: &Version, auth: Auth) -> Result<(Tree, Vec<P
     let asks = desired.by_authority().into_keys().map(|authority| (authority, asks)).collect::<BTreeMap<_, _>>();
     let (config_logins, named_files) = (BTreeSet::new(), BTreeMap::new());
     let reader = Reader { version, asks: &asks, config_logins: &config_logins, keeps_config_logins: false, named_files: &named_files };
-    let mut rendered = host_directory::render(desired, &carried, &reader)?;
-    let notices = std::mem::take(&mut rendered.notices);
-    let (config, mode) = config(&rendered, version).map_err(|problem| vec![problem])?;
-    let mut tree = Tree::from([(CONTAINERD_CONFIG_PATH.to_owned(), (config.into(), mode))]);
-    for (host, directory) in rendered.directories {
-        tree.extend(directory.files.into_iter().map(|(name, file)| (format!("{HOSTS_DIR}/{host}/{name}"), file)));
-    }
-    Ok((tree, notices))
+    let rendered = host_directory::render(desired, &carried, &reader)?;
+    let goal = Goal { config_path: Some(HOSTS_DIR), logins: rendered.config_logins, ..Goal::default() };
+    Ok((with_directories(config(&goal, version)?, rendered.directories), rendered.notices))
 }
 
-/// A config.toml that holds only what is mirrorlet's, and its mode.
-fn config(rendered: &Rendered<'_>, version: &Version) -> Result<(String, u32), Problem> {
-    let text = if version.is_at_least(2, 0, 0) { "version = 3\n" } else { "version = 2\n" };
-    let logins: BTreeMap<String, _> = rendered.config_logins.iter().map(|(host, login)| (host.clone(), *login)).collect();
-    let mode = if logins.is_empty() { 0o644 } else { 0o600 };
-    let goal = Goal { config_path: Some(HOSTS_DIR), logins, ..Goal::default() };
-    Ok((config_toml::edit(CONTAINERD_CONFIG_PATH, Some(text), None, &goal)?, mode))
+fn legacy_tables(desired: &Desired, version: &Version) -> Result<Rendering, Vec<Problem>> {
+    let others = BTreeMap::new();
+    let reader = legacy::Reader { version, config_version: config_version(version), others: &others, hosts_dir: HOSTS_DIR };
+    let Tables { mirrors, tls, logins, support } = legacy::render(desired, &reader)?;
+    let config_path = version.forces_config_path().then_some("");
+    let goal = Goal { config_path, mirrors, tls: Some(tls), logins, ..Goal::default() };
+    let directories = support.map(|support| (SUPPORT_DIRECTORY.to_owned(), support));
+    Ok((with_directories(config(&goal, version)?, directories), Vec::new()))
+}
+
+fn with_directories(mut tree: Tree, directories: impl IntoIterator<Item = (String, HostDirectory)>) -> Tree {
+    for (name, directory) in directories {
+        tree.extend(directory.files.into_iter().map(|(file, content)| (format!("{HOSTS_DIR}/{name}/{file}"), content)));
+    }
+    tree
+}
+
+/// The version of a config file that holds nothing else.
+fn config_version(version: &Version) -> i64 {
+    if version.is_at_least(2, 0, 0) { 3 } else { 2 }
+}
+
+/// A config.toml that holds only what is mirrorlet's.
+fn config(goal: &Goal<'_>, version: &Version) -> Result<Tree, Vec<Problem>> {
+    let text = format!("version = {}\n", config_version(version));
+    let text = config_toml::edit(CONTAINERD_CONFIG_PATH, Some(&text), None, goal).map_err(|problem| vec![problem])?;
+    let mode = if goal.logins.is_empty() { 0o644 } else { 0o600 };
+    Ok(Tree::from([(CONTAINERD_CONFIG_PATH.to_owned(), (text.into(), mode))]))
 }

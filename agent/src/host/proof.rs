@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Host {
-    /// What is known of it at a look: a proof of this process stays one.
+    /// What is known of it at a look.
     pub(super) async fn proven(
         &self,
         client: &Containerd,
@@ -23,7 +23,7 @@ impl Host {
         registry: &Registry,
     ) -> Fact<bool> {
         let Some(process) = facts.process.known() else { return Fact::Unknown("containerd does not run".into()) };
-        if record.proof.as_ref().is_some_and(|proof| proof.process == *process) {
+        if self.is_known(record, process) {
             return Fact::Known(true);
         }
         if !self.is_laid_out(record, registry) {
@@ -34,6 +34,13 @@ impl Host {
             return Fact::Unknown("it was started before its config changed last, and does not show what it was started with".into());
         }
         self.prove(client, &facts.place, process).await
+    }
+
+    /// A proof of this process stays one; of the legacy tables only as long as what it was started with is known as well.
+    fn is_known(&self, record: &Record, process: &Process) -> bool {
+        let is_proven = record.proof.as_ref().is_some_and(|proof| proof.process == *process);
+        let is_loaded = record.loaded.as_ref().is_some_and(|loaded| loaded.process == *process);
+        is_proven && (is_loaded || self.settings.containerd.layout == Layout::Hosts)
     }
 
     fn is_laid_out(&self, record: &Record, registry: &Registry) -> bool {

@@ -115,6 +115,17 @@ pub fn differences(before: &str, after: &str) -> Result<Vec<String>, String> {
     Ok(keys)
 }
 
+/// Registries whose mirrors a config names and containerd's own dump of it does not: this release knows the key no more, or reads another
+/// file after this one.
+///
+/// # Errors
+/// When one of them is no config file.
+pub fn ignored(path: &str, text: &str, dump: &str) -> Result<Vec<String>, Problem> {
+    let wanted = ConfigText::parse(path, Some(text))?.registry().mirrors;
+    let read = ConfigText::parse("config dump", Some(dump))?.registry().mirrors;
+    Ok(wanted.into_iter().filter(|(registry, endpoints)| read.get(registry) != Some(endpoints)).map(|(registry, _)| registry).collect())
+}
+
 fn foreign(dump: &str) -> Result<BTreeMap<String, Json>, String> {
     let document: DocumentMut = dump.parse().map_err(|error| format!("the dump cannot be read: {error}"))?;
     let mut leaves = BTreeMap::new();
@@ -170,6 +181,16 @@ imports = ["conf.d/*.toml", "/etc/x.toml"]
     fn a_snapshotter_nobody_knows_is_what_a_trial_is_for() {
         let config = "version = 3\n[plugins.\"io.containerd.cri.v1.images\"]\n  snapshotter = \"nope\"\n";
         assert!(trial("c", config).unwrap().config.contains("\"nope\""));
+    }
+
+    #[test]
+    fn mirrors_that_a_release_knows_no_more_are_found() {
+        let mirrors = |endpoint: &str| {
+            format!("version = 3\n[plugins.\"io.containerd.cri.v1.images\".registry.mirrors.\"a.io\"]\nendpoint = [\"{endpoint}\"]\n")
+        };
+        let ignored = |dump: &str| ignored("c", &mirrors("http://m"), dump).unwrap();
+        assert!(ignored(&mirrors("http://m")).is_empty());
+        assert_eq!((ignored(&mirrors("http://other")), ignored("version = 5\n")), (vec!["a.io".to_owned()], vec!["a.io".to_owned()]));
     }
 
     #[test]

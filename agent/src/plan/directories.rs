@@ -9,6 +9,7 @@ use super::{
 use crate::{
     observed::{
         HostEntry, Observed,
+        effective::ConfigText,
         entry::{Attributes, Content, Entry, FileState},
     },
     render::{
@@ -23,25 +24,33 @@ pub struct Directories<'a> {
     hosts_dir: &'a str,
     steps: Vec<Step>,
     sweeps: Vec<Step>,
-    /// A directory that the sweeps take away: path, what it is, what was there before us.
-    swept: Option<(String, Entry, Option<Entry>)>,
+    swept: Vec<Kept>,
     after: After,
+}
+
+/// A directory that the sweeps take away, as the record knows it until then.
+struct Kept {
+    path: String,
+    owned: Entry,
+    originals: BTreeMap<String, Entry>,
 }
 
 impl<'a> Directories<'a> {
     /// From what is there.
     pub fn new(observed: &'a Observed, hosts_dir: &'a str) -> Self {
         let after = After { originals: observed.record.originals.clone(), ..After::default() };
-        Self { observed, hosts_dir, steps: Vec::new(), sweeps: Vec::new(), swept: None, after }
+        Self { observed, hosts_dir, steps: Vec::new(), sweeps: Vec::new(), swept: Vec::new(), after }
     }
 
     /// Steps and record. Sweeping alone is no reason for an apply: what is superseded goes one apply later.
     pub fn finish(mut self, has_more_steps: bool) -> (Vec<Step>, After) {
         if has_more_steps || !self.steps.is_empty() {
             self.steps.append(&mut self.sweeps);
-        } else if let Some((path, owned, original)) = self.swept {
-            self.after.originals.extend(original.map(|original| (path.clone(), original)));
-            self.after.owned.insert(path, owned);
+        } else {
+            for kept in std::mem::take(&mut self.swept) {
+                self.after.originals.extend(kept.originals);
+                self.after.owned.insert(kept.path, kept.owned);
+            }
         }
         (self.steps, self.after)
     }
@@ -70,8 +79,9 @@ impl<'a> Directories<'a> {
         }
     }
 
-    /// Makes the hosts directory hold these directories and links, and no others of ours.
-    pub fn reach(&mut self, wanted: &BTreeMap<String, HostDirectory>, links: &BTreeMap<String, String>) {
+    /// Makes the hosts directory hold these directories and links, and no others of ours. With `is_read_on` the running containerd reads
+    /// the others until somebody restarts it.
+    pub fn reach(&mut self, wanted: &BTreeMap<String, HostDirectory>, links: &BTreeMap<String, String>, is_read_on: bool) {
         for (name, directory) in wanted {
             self.place(name, directory);
         }
@@ -80,24 +90,36 @@ impl<'a> Directories<'a> {
         }
         let gone: Vec<String> = self.owned_names().filter(|name| !wanted.contains_key(name) && !links.contains_key(name)).collect();
         for name in gone {
-            if name == SUPPORT_DIRECTORY { self.let_go_of_support() } else { self.give_back(&name) }
+            if name == SUPPORT_DIRECTORY || is_read_on { self.let_go(&name) } else { self.give_back(&name) }
         }
     }
 
-    /// Nothing names its files any more, but the running containerd may still read them: it goes one apply later.
-    fn let_go_of_support(&mut self) {
-        let path = self.path(SUPPORT_DIRECTORY);
+    /// Nothing will read it any more, but the running containerd may still: it goes one apply later.
+    fn let_go(&mut self, name: &str) {
+        let path = self.path(name);
         let Some(owned) = self.observed.record.owned.get(&path).cloned() else { return };
-        let config = self.observed.config.root.text.as_ref().and_then(Content::text);
-        if self.is_behind_config() || config.is_some_and(|config| config.contains(&path)) {
+        if self.is_behind_config() || self.is_named(name) {
             self.after.owned.insert(path, owned);
             return;
         }
-        let original = self.after.originals.get(&path).cloned();
-        let kept = self.steps.len();
-        self.give_back(SUPPORT_DIRECTORY);
-        self.sweeps.extend(self.steps.split_off(kept));
-        self.swept = Some((path, owned, original));
+        let is_of_it = |known: &String| *known == path || known.starts_with(&format!("{path}/"));
+        let originals = self.after.originals.iter().filter(|(known, _)| is_of_it(known));
+        let kept = Kept { originals: originals.map(|(path, entry)| (path.clone(), entry.clone())).collect(), path: path.clone(), owned };
+        let begun = self.steps.len();
+        self.give_back(name);
+        self.sweeps.extend(self.steps.split_off(begun));
+        self.swept.push(kept);
+    }
+
+    /// The config that is there names what is in it.
+    fn is_named(&self, name: &str) -> bool {
+        let config = &self.observed.config.root;
+        let Some(text) = config.text.as_ref().and_then(Content::text) else { return false };
+        match name {
+            SUPPORT_DIRECTORY => text.contains(&self.path(name)),
+            _ => ConfigText::parse(&config.path, Some(text))
+                .is_ok_and(|parsed| parsed.registry().config_path.as_deref() == Some(self.hosts_dir)),
+        }
     }
 
     /// The running containerd was started with another config than the one that is there.
@@ -106,9 +128,9 @@ impl<'a> Directories<'a> {
         containerd.process.known().is_some() && containerd.started_ms <= config.changed_ms()
     }
 
-    /// Takes every directory and link of ours away.
-    pub fn give_back_all(&mut self) {
-        for name in self.owned_names().collect::<Vec<_>>() {
+    /// Takes every directory and link of ours away, but for this one.
+    pub fn give_back_all(&mut self, but: Option<&str>) {
+        for name in self.owned_names().filter(|name| Some(name.as_str()) != but).collect::<Vec<_>>() {
             self.give_back(&name);
         }
     }

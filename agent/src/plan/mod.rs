@@ -165,7 +165,8 @@ fn reach(view: &View<'_>, laid: Laid<'_>) -> Result<Plan, Problem> {
     let View { observed, policy, .. } = *view;
     let mut directories = Directories::new(observed, &policy.hosts_dir);
     directories.make_parents(policy.layout == Layout::Hosts || !laid.directories.is_empty());
-    directories.reach(&laid.directories, &laid.links);
+    let is_read_on = laid.legacy.is_some() && observed.containerd.process.known().is_some() && !policy.can_restart;
+    directories.reach(&laid.directories, &laid.links, is_read_on);
     let config = config_step(observed, &laid)?;
     let (mut steps, mut after) = directories.finish(config.is_some());
     steps.extend(config);

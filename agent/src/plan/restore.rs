@@ -12,7 +12,7 @@ use crate::{
         Observed,
         entry::{Attributes, Content, Entry},
     },
-    render::config_toml,
+    render::{config_toml, legacy::SUPPORT_DIRECTORY},
     spec::problem::Problem,
 };
 
@@ -26,11 +26,23 @@ pub fn restore(observed: &Observed, policy: &Policy) -> Plan {
     };
     let mut steps: Vec<Step> = config.into_iter().collect();
     let mut directories = Directories::new(observed, &policy.hosts_dir);
-    directories.give_back_all();
+    let still_read = still_read(observed, policy);
+    directories.give_back_all(still_read.as_ref().map(|_| SUPPORT_DIRECTORY));
+    notices.extend(still_read);
     let (given_back, _) = directories.finish(true);
     steps.extend(given_back);
     steps.extend(empty_directories(observed, policy, &steps));
     super::finish(observed, policy, steps, After::default(), notices, false)
+}
+
+/// Nobody restarts containerd now, and without the CA files it names it would fail every pull from their mirrors.
+fn still_read(observed: &Observed, policy: &Policy) -> Option<Problem> {
+    let path = format!("{}/{SUPPORT_DIRECTORY}", policy.hosts_dir);
+    let is_read = observed.containerd.process.known().is_some() && observed.record.owned.contains_key(&path);
+    (is_read && !policy.can_restart).then(|| {
+        let message = format!("{path} stays, because the running containerd reads CA files there until it is restarted");
+        Problem::new("restore.still-read", message, "remove it after the restart")
+    })
 }
 
 fn config_step(observed: &Observed, notices: &mut Vec<Problem>) -> Result<Option<Step>, Problem> {

@@ -35,7 +35,7 @@ use crate::{
     },
     observed::{
         Observed,
-        record::{HoldCause, Proof, Record},
+        record::{HoldCause, Loaded, Proof, Record},
     },
     plan::{
         self, Plan, Policy,
@@ -439,14 +439,20 @@ impl Reconciler {
         self.repairs.drain(..self.repairs.len().saturating_sub(MOST_NOTED_REPAIRS));
     }
 
-    /// A containerd that somebody else restarted has shown that it reads our directory; it need not be asked again.
+    /// A containerd that somebody else restarted has shown that it uses what is ours, and what it was started with; it need not be asked again.
     fn keep_proof(&mut self, look: &Look) {
         let (Some(true), Some(process)) = (look.observed.proven.known(), look.observed.containerd.process.known()) else { return };
-        if self.record.proof.as_ref().is_some_and(|proof| proof.process == *process) {
-            return;
+        let before = (self.record.proof.clone(), self.record.loaded.clone());
+        if self.record.proof.as_ref().is_none_or(|proof| proof.process != *process) {
+            self.record.proof = Some(Proof { process: process.clone(), time: clock::unix_seconds() });
         }
-        self.record.proof = Some(Proof { process: process.clone(), time: clock::unix_seconds() });
-        self.keep_record();
+        let is_loaded = look.plan.is_empty() && look.observed.config.changed_ms() < look.observed.containerd.started_ms;
+        if let Some(settings) = look.plan.after.settings.filter(|_| is_loaded) {
+            self.record.loaded = Some(Loaded { process: process.clone(), settings });
+        }
+        if before != (self.record.proof.clone(), self.record.loaded.clone()) {
+            self.keep_record();
+        }
     }
 
     fn publish(&self, look: &Look, condition: Condition) {

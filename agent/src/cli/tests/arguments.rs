@@ -20,6 +20,7 @@ fn what_can_be_meant_is_understood() {
         "mirrorctl --address unix:/tmp/s --timeout 5s status",
         "mirrorctl validate a.yaml b.yaml --color never",
         "mirrorctl render m.yaml --out d --containerd 1.6.20~ds1 --auth token",
+        "mirrorctl render m.yaml --out d --layout legacy",
         "mirrorctl plan",
         "mirrorctl plan m.yaml --take-over docker.io --take-over gcr.io",
         "mirrorctl apply m.yaml --wait --etag e --request-id r",

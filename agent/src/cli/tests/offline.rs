@@ -39,6 +39,17 @@ async fn render_writes_what_a_node_would_get() {
 }
 
 #[tokio::test]
+async fn render_writes_the_legacy_layout_too() {
+    let daemon = Daemon::start();
+    let out = daemon.path("out");
+    let done = run(&format!("render {} --out {} --layout legacy --containerd 1.7.24", daemon.spec(), out.display())).await;
+    assert_eq!(done.code, exit::DONE, "{}", done.err);
+    let config = std::fs::read_to_string(Path::new(&out).join("etc/containerd/config.toml")).unwrap();
+    assert!(config.contains(".registry.mirrors.\"docker.io\"]") && !config.contains("config_path"), "{config}");
+    assert!(!done.out.contains("hosts.toml"), "{}", done.out);
+}
+
+#[tokio::test]
 async fn completions_name_the_verbs() {
     let done = run("completions bash").await;
     assert!(done.code == exit::DONE && done.out.contains("validate") && done.out.contains("--creds-file"));
