@@ -101,4 +101,4 @@ macro_rules! rows {
     )* };
 }
 
-rows!(first_install: 0, certs_d_only: 1, config_and_certs_d: 2, removal: 3, rollback: 4, confirm_expiry: 5);
+rows!(first_install: 0, certs_d_only: 1, config_and_certs_d: 2, removal: 3, rollback: 4, confirm_expiry: 5, to_legacy: 6);

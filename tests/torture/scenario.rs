@@ -1,4 +1,4 @@
-//! Six changes of a node's files, each from a prepared tree to another one, done by one run of mirrorlet without containerd.
+//! Seven changes of a node's files, each from a prepared tree to another one, done by one run of mirrorlet without containerd.
 
 use std::{
     collections::BTreeMap,
@@ -25,14 +25,15 @@ pub struct Scenario {
     failure: Option<&'static str>,
 }
 
-/// The six.
-pub const ALL: [Scenario; 6] = [
+/// The seven.
+pub const ALL: [Scenario; 7] = [
     Scenario { name: "first-install", prepare: |root| spec(root, FIRST), verb: "once", failure: None },
     Scenario { name: "certs-d-only", prepare: installed_then_another_spec, verb: "once", failure: None },
     Scenario { name: "config-and-certs-d", prepare: config_edited_and_another_spec, verb: "once", failure: None },
     Scenario { name: "removal", prepare: installed, verb: "disable", failure: None },
     Scenario { name: "rollback", prepare: installed_then_another_spec, verb: "once", failure: Some("inject=linkat:error=ENOSPC:when=2") },
     Scenario { name: "confirm-expiry", prepare: unconfirmed, verb: "recover", failure: None },
+    Scenario { name: "to-legacy", prepare: installed_then_the_other_layout, verb: "once", failure: None },
 ];
 
 const FIRST: &str = "registryMirrors:\n  - endpoint: http://192.0.2.10:5000\n    hosts: [up.lab, stays.lab]\n";
@@ -50,6 +51,16 @@ fn installed(root: &Path) {
 fn installed_then_another_spec(root: &Path) {
     installed(root);
     spec(root, SECOND);
+}
+
+/// With a CA, so that files come that config.toml names.
+fn installed_then_the_other_layout(root: &Path) {
+    let ca = include_bytes!("../cases/plan/layout-legacy-ca-and-login/before/pki/ca.crt");
+    fs::write(root.join("etc/mirrorlet/ca.crt"), ca).unwrap();
+    let secure = FIRST.replace("http://192.0.2.10:5000", "https://192.0.2.10:5000\n    caCertPath: /etc/mirrorlet/ca.crt");
+    spec(root, &secure);
+    mirrorlet(root, "once");
+    fs::write(root.join("etc/mirrorlet/mirrorlet.toml"), "[containerd]\nlayout = \"legacy\"\n").unwrap();
 }
 
 fn config_edited_and_another_spec(root: &Path) {
@@ -153,7 +164,7 @@ pub fn assert_tidy(root: &Path, when: &str) {
 pub fn assert_can_be_given_back(root: &Path, when: &str) {
     assert!(mirrorlet(root, "disable"), "{when}: disable failed");
     let found = containerd_tree(root);
-    let is_original =
-        !found.keys().any(|name| name.starts_with("certs.d")) && !String::from_utf8_lossy(&found["config.toml"]).contains("certs.d");
+    let config = String::from_utf8_lossy(&found["config.toml"]);
+    let is_original = !found.keys().any(|name| name.starts_with("certs.d")) && !config.contains("certs.d") && !config.contains("mirrors");
     assert!(is_original, "{when}: the way back is not whole: {:?}", found.keys());
 }
