@@ -1,6 +1,8 @@
 //! `layout = "legacy"`: mirrors in config.toml. They are used on every release that honours them, each change costs one restart, and the way
 //! back and the way to the other layout are exact.
 
+use serde_json::Value;
+
 use crate::{
     harness::{
         ca::Ca,
@@ -60,6 +62,8 @@ fn there_and_back(generation: Generation) {
     agent.node.write("/root/next.yaml", spec(SECOND, "up.lab, other.lab"));
     let planned = agent.node.run(["mirrorctl", "plan", "/root/next.yaml"]).stdout;
     assert!(planned.contains("restart: yes, because containerd reads the registry settings"), "{planned}");
+    let view: Value = serde_json::from_str(&agent.node.run(["mirrorctl", "-o", "json", "plan", "/root/next.yaml"]).stdout).expect("JSON");
+    assert_eq!(view["plan"]["restart"]["cause"], "registry-settings-change", "{view:#}");
     let second = stand.another_mirror(SECOND);
     agent.put_in_effect(&spec(SECOND, "up.lab, other.lab"));
     for host in ["up.lab", "other.lab"] {
@@ -116,6 +120,10 @@ fn private_ca(generation: Generation) {
     agent.put_in_effect(&spec);
     all_names_are_served(&stand, &agent);
     assert_eq!(agent.starts(), starts + 1);
+    agent.node.run_ok(["sh", "-c", "rm /etc/containerd/certs.d/_mirrorlet/ca-*.pem"]);
+    agent.wait_until("repaired", |status| status["last_change"]["who"] == "drift" && status["condition"] == "in-effect");
+    stand.mirror_serves(&agent);
+    assert_eq!(agent.starts(), starts + 1, "a CA file that somebody deleted costs no restart");
     rotated(&stand, &agent, &second);
     agent.disable();
     assert_eq!(agent.containerd_tree(), tree);

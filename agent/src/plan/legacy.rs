@@ -15,6 +15,7 @@ use crate::{
     },
     render::{
         config_toml::Goal,
+        host_directory::without_login,
         legacy::{self, Reader, SUPPORT_DIRECTORY, Tables},
     },
     spec::problem::Problem,
@@ -155,7 +156,7 @@ fn notices(view: &View<'_>, tables: &Tables<'_>, carried: &Carried) -> Vec<Probl
 fn merged(view: &View<'_>, namespace: &str, endpoints: &[String], of_others: &BTreeMap<String, Vec<String>>) -> Option<Problem> {
     let is_mirrored = view.desired.by_host().keys().any(|host| host.as_str() == namespace);
     let theirs = of_others.get(namespace).or_else(|| of_others.get("*").filter(|_| is_mirrored))?;
-    let theirs: Vec<String> = theirs.iter().map(|endpoint| crate::render::host_directory::without_login(endpoint)).collect();
+    let theirs: Vec<String> = theirs.iter().map(|endpoint| without_login(endpoint)).collect();
     (!theirs.is_empty() && endpoints.len() > 1).then(|| {
         let config = &view.observed.config.root.path;
         let message = format!("the mirror {} of {namespace} in {config} is asked after the endpoints of the spec", theirs.join(", "));

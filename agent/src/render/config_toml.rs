@@ -524,8 +524,35 @@ mod tests {
         })
     }
 
+    /// Our endpoint before theirs, one registry of ours alone, and TLS settings of ours.
+    fn legacy_goal(found: &Registry) -> (Goal<'static>, LegacyKeys) {
+        let ours = || "http://m".to_owned();
+        let theirs = found.mirrors.get("docker.io").into_iter().flatten().cloned();
+        let keys = LegacyKeys {
+            mirrors: [("docker.io".to_owned(), std::iter::once(ours()).chain(theirs).collect()), ("n.io".to_owned(), vec![ours()])].into(),
+            tls: ["m".to_owned()].into(),
+        };
+        let mut goal = Goal { config_path: found.config_path.as_ref().map(|_| ""), mirrors: found.mirrors.clone(), ..Goal::default() };
+        goal.mirrors.extend(keys.mirrors.clone());
+        let mut tls = found.tls.clone();
+        tls.insert("m".into(), ConfigsTls { ca_file: "/ca".into(), ..ConfigsTls::default() });
+        goal.tls = Some(tls);
+        (goal, keys)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1_000), ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_ours_comes_and_goes_beside_what_is_theirs(text in config()) {
+            let found = ConfigText::parse("c", Some(&text)).unwrap().registry();
+            let (goal, keys) = legacy_goal(&found);
+            let edited = edit("c", Some(&text), Some(&text), &goal).unwrap();
+            prop_assert_eq!(&edit("c", Some(&edited), Some(&text), &goal).unwrap(), &edited);
+            let own = OwnKeys { logins: &BTreeSet::new(), legacy: Some(&keys) };
+            let back = give_back("c", &edited, Some(&text), own, &Carried::default()).unwrap();
+            prop_assert_eq!(ConfigText::parse("c", Some(&back)).unwrap().registry(), found, "{}\nbecame\n{}", text, back);
+        }
 
         #[test]
         fn only_owned_keys_change(text in config()) {
