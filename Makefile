@@ -61,7 +61,7 @@ test-fast: ## unit tests, and cases that need no node
 
 torture: ## breaks it at every point there is, not at a tenth of them as "make test" does
 	MIRRORLET_TORTURE=whole PROPTEST_CASES=10000 \
-	    cargo nextest run --profile torture --workspace --locked -E 'test(/^torture::/) + test(/only_owned_keys_change/)'
+	    cargo nextest run --profile torture --workspace --locked -E 'test(/^(torture|drift|planted)::/) + test(/only_owned_keys_change/)'
 
 demo: deb ## the product on a node of its own
 	cargo run --quiet --locked --package mirrorlet --example demo

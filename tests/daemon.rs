@@ -174,7 +174,7 @@ fn an_edit_during_an_apply_that_fails_costs_nothing() {
     agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
     agent.write_spec(&spec(MIRROR));
     let starts = agent.starts();
-    is_eventually("containerd is restarted", || agent.starts() > starts && agent.node.cri_answers());
+    is_eventually("it settles", || agent.starts() > starts && agent.node.journal("mirrorlet").contains("watching whether it stays so"));
     agent.node.run_ok(["sh", "-c", &format!("echo '# theirs' >> {CONFIG}")]);
     agent.node.run_ok(["systemctl", "kill", "--signal=KILL", "containerd"]);
     agent.wait_for("rolled-back");

@@ -312,6 +312,9 @@ fn check(settings: &Settings) -> Result<(), (&'static str, String)> {
     if !(1..=1000).contains(&settings.state.keep_generations) {
         return Err(("state.keep_generations", "at least 1 and at most 1000 past changes are kept".into()));
     }
+    if settings.restart.quiet_for >= settings.restart.quiet_deadline {
+        return Err(("restart.quiet_for", "has to be shorter than quiet_deadline, or there is never a quiet moment".into()));
+    }
     if settings.restart.max_per_hour == 0 || settings.restart.max_per_hour > 60 {
         return Err(("restart.max_per_hour", "between 1 and 60; to have containerd never restarted, set driver = \"never\"".into()));
     }

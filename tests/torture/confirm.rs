@@ -63,6 +63,7 @@ impl Unconfirmed {
 
     /// What was in effect before is there again, not before `left` is over and not much later.
     fn is_gone_back_from_within(&self, left: Duration, when: &str) {
+        std::thread::sleep(left / 3);
         assert!(self.names(OTHER), "{when}: too early");
         assert!(holds_within(left + SLACK, || self.names(MIRROR)), "{when}: too late\n{}", self.agent.node.full_journal());
     }

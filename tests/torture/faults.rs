@@ -62,6 +62,8 @@ fn failed_everywhere(scenario: &'static Scenario) {
         assert!(is_whole(&found), "{when}: neither before nor after: {:?}\n{said}", found.keys());
         assert!(mirrorlet(ready.root.path(), "recover"), "{when}: recovery failed");
         assert!(is_whole(&ready.tree()), "{when}: recovery mixed it up");
+        let is_told_done = said.contains("is in effect; restarts");
+        assert!(scenario.name == "rollback" || !is_told_done || ready.tree() == after, "{when}: it was told to be in effect\n{said}");
         assert_tidy(ready.root.path(), &when);
         assert_can_be_given_back(ready.root.path(), &when);
     }

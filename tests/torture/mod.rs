@@ -30,7 +30,7 @@ static SEED: LazyLock<u64> = LazyLock::new(|| {
 });
 
 /// Whether everything is tried.
-fn is_whole() -> bool {
+pub fn is_whole() -> bool {
     env::var("MIRRORLET_TORTURE").is_ok_and(|what| what == "whole")
 }
 

@@ -219,7 +219,8 @@ impl<'a> Journal<'a> {
         if planted::has("no-journal") {
             return Ok(());
         }
-        Ok(self.host.files.append(&self.path, &line(mark, &self.path)?, is_synced)?)
+        // A line that the disk had no room for may stand there by half.
+        Ok(self.host.files.append(&self.path, &format!("\n{}", line(mark, &self.path)?), is_synced)?)
     }
 
     /// The first line.
@@ -234,14 +235,13 @@ impl<'a> Journal<'a> {
         &self.transaction
     }
 
-    /// The end is decided: the record first, then tidying, then no journal.
+    /// Notes that the end is decided. What is left is done by [`finish`], now or at the next start.
     ///
     /// # Errors
-    /// When something cannot be written; the next start goes on from here.
-    pub fn close(&self, record: &Record, generation: &Generation, transaction: &Transaction<'_>) -> Result<(), StateError> {
+    /// When it cannot be written; then nothing is decided.
+    pub fn decide(&self, record: &Record, generation: &Generation) -> Result<(), StateError> {
         let (kept, past) = (Some(Box::new(record.clone())), Some(Box::new(generation.clone())));
-        self.add(&Mark { record: kept, generation: past, ..Mark::entered(Phase::Closed) }, true)?;
-        finish(self.host, &self.header, record, Some(generation), transaction)
+        self.add(&Mark { record: kept, generation: past, ..Mark::entered(Phase::Closed) }, true)
     }
 }
 

@@ -11,6 +11,7 @@ mod undo;
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,7 @@ use tokio::{sync::Notify, time::timeout};
 use crate::{
     host::{
         clock,
+        commands::CommandError,
         containerd::{Containerd, TaskName},
         files::Transaction,
         observe::Host,
@@ -307,16 +309,13 @@ impl Run<'_> {
 
     async fn carry_to_its_end(mut self, observed: &Observed, progress: Progress<'_>) -> (Outcome, Record) {
         match self.forward(observed, progress).await {
-            Ok(()) => self.close(observed, progress),
-            Err(problem) => {
-                progress(Phase::Undoing, &problem.message);
-                tracing::error!(generation = self.effort.generation, code = %problem.code, "{}; undoing", problem.message);
-                self.back(observed, problem).await
-            }
+            Ok(()) => self.close(observed, progress).await,
+            Err(problem) => self.back(observed, problem, progress).await,
         }
     }
 
     async fn forward(&mut self, observed: &Observed, progress: Progress<'_>) -> Result<(), Problem> {
+        self.guard().await?;
         self.enter(Phase::Writing, progress, &format!("writing {} paths", self.plan.steps.len()))?;
         for (index, step) in self.plan.steps.iter().enumerate() {
             self.begun = index + 1;
@@ -340,21 +339,20 @@ impl Run<'_> {
         self.arm(observed.record.applied.clone()).await
     }
 
+    /// This process may be dead before there is anything to confirm.
+    async fn guard(&self) -> Result<(), Problem> {
+        let Some(within) = self.order.confirm_within else { return Ok(()) };
+        timer::guard(&self.apply.host.settings, self.effort.generation, within).await.map_err(|error| not_armed(&error))
+    }
+
     /// What goes back by itself is held by systemd, not by this process: it may be dead by then.
     async fn arm(&mut self, back_to: Option<Applied>) -> Result<(), Problem> {
         let Some(within) = self.order.confirm_within else { return Ok(()) };
         let generation = self.effort.generation;
-        timer::arm(&self.apply.host.settings, generation, within).await.map_err(|error| {
-            let remedy = "a generation that is to be confirmed needs systemd; apply without --confirm-within";
-            Problem::new("confirm.not-armed", format!("the timer that goes back cannot be set: {error}"), remedy)
-        })?;
-        self.pending = Some(Pending {
-            generation,
-            back_to,
-            boot_id: clock::boot_id(),
-            deadline_ms: clock::boot_millis() + within.as_millis() as u64,
-            deadline: clock::unix_seconds() + within.as_secs() as i64,
-        });
+        // Before the timer's own time begins: when it fires, this one is over.
+        let (deadline_ms, deadline) = (clock::boot_millis() + within.as_millis() as u64, clock::unix_seconds() + within.as_secs() as i64);
+        timer::arm(&self.apply.host.settings, generation, within).await.map_err(|error| not_armed(&error))?;
+        self.pending = Some(Pending { generation, back_to, boot_id: clock::boot_id(), deadline_ms, deadline, failures: 0 });
         Ok(())
     }
 
@@ -423,7 +421,7 @@ impl Run<'_> {
         self.prove().await
     }
 
-    fn close(self, observed: &Observed, progress: Progress<'_>) -> (Outcome, Record) {
+    async fn close(self, observed: &Observed, progress: Progress<'_>) -> (Outcome, Record) {
         let mut record = self.apply.remembered(self.plan, observed, self.order);
         record.generation = self.effort.generation;
         if !record.owned.is_empty() {
@@ -437,10 +435,12 @@ impl Run<'_> {
             record = with_proof(record, self.process.as_ref(), None);
         }
         record.pending.clone_from(&self.pending);
-        if let Err(error) = self.end(&mut record, Ending::Changed, &self.notices) {
-            // The change is in effect and the journal says so; the next start finishes the rest.
-            tracing::warn!("closing the journal: {error}");
+        let past = self.past(&mut record, Ending::Changed, &self.notices);
+        // As long as the journal does not say that the end is decided, whoever finds it undoes the change.
+        if let Err(error) = self.journal.decide(&record, &past) {
+            return self.back(observed, state_problem(&error), progress).await;
         }
+        self.tidy(&record, &past);
         let generation = self.effort.generation;
         let sentence =
             if self.process.is_some() { "is in effect" } else { "is written, and containerd, which does not run, will start with it" };
@@ -448,7 +448,12 @@ impl Run<'_> {
         (Outcome::Changed(self.effort), record)
     }
 
-    async fn back(mut self, observed: &Observed, cause: Problem) -> (Outcome, Record) {
+    async fn back(mut self, observed: &Observed, cause: Problem, progress: Progress<'_>) -> (Outcome, Record) {
+        progress(Phase::Undoing, &cause.message);
+        tracing::error!(generation = self.effort.generation, code = %cause.code, "{}; undoing", cause.message);
+        if self.order.confirm_within.is_some() {
+            timer::disarm(self.effort.generation).await;
+        }
         let mut problems = vec![cause];
         let _ = self.journal.mark_undoing(self.effort.restarts > 0);
         let mut undone = undo::steps(&self.transaction(), self.journal.header(), self.begun);
@@ -464,22 +469,35 @@ impl Run<'_> {
         // What cost a restart is not tried again by itself, whatever the reason.
         let may_be_retried =
             self.effort.restarts == 0 && (is_transient(&problems) || is_contested(&problems)) || planted::has("failed-spec-not-parked");
-        if let (Some(applied), false) = (&self.order.applied, may_be_retried) {
+        let is_of_the_node = self.order.sent_along.is_none() && !self.order.is_undo();
+        if let (Some(applied), true, false) = (&self.order.applied, is_of_the_node, may_be_retried) {
             let problems = problems.iter().map(Note::from).collect();
             record.parked = Some(Parked { digest: applied.digest, since: clock::unix_seconds(), problems });
         }
+        let past = self.past(&mut record, Ending::RolledBack, &problems);
         if undone.is_incomplete {
-            // The journal stays open, and with it the way back.
+            // The journal stays open, and with it the way back. What it cost is remembered all the same.
+            let kept = self.apply.host.state().keep_record(&record);
+            problems.extend(kept.err().map(|error| state_problem(&error)));
             return (Outcome::RolledBack(self.effort, problems), record);
         }
-        if let Err(error) = self.end(&mut record, Ending::RolledBack, &problems) {
-            problems.push(state_problem(&error));
+        match self.journal.decide(&record, &past) {
+            Ok(()) => self.tidy(&record, &past),
+            Err(error) => problems.push(state_problem(&error)),
         }
         (Outcome::RolledBack(self.effort, problems), record)
     }
 
-    /// Puts the change into the record and among the past ones, and closes the journal.
-    fn end(&self, record: &mut Record, ending: Ending, problems: &[Problem]) -> Result<(), StateError> {
+    /// What is left to do once the end is decided. What fails of it is done at the next start.
+    fn tidy(&self, record: &Record, past: &Generation) {
+        let header = self.journal.header();
+        if let Err(error) = journal::finish(self.apply.host, header, record, Some(past), &self.transaction()) {
+            tracing::warn!("closing the journal: {error}");
+        }
+    }
+
+    /// The change as a past one; the record learns of it.
+    fn past(&self, record: &mut Record, ending: Ending, problems: &[Problem]) -> Generation {
         let change = Change {
             generation: self.effort.generation,
             time: clock::unix_seconds(),
@@ -492,7 +510,7 @@ impl Run<'_> {
         record.last_change = Some(change.clone());
         record.restarts.extend(self.restarts.iter().cloned());
         record.restarts.drain(..record.restarts.len().saturating_sub(MOST_RESTARTS));
-        let past = Generation {
+        Generation {
             version: generation::FORMAT,
             change,
             reason: self.order.reason.clone(),
@@ -500,9 +518,13 @@ impl Run<'_> {
             applied: self.order.applied.clone(),
             diff: explain::diff_of(self.plan, MOST_DIFF_BYTES),
             replaced: if self.order.is_repair() { replaced(self.plan) } else { BTreeMap::new() },
-        };
-        self.journal.close(record, &past, &self.transaction())
+        }
     }
+}
+
+fn not_armed(error: &CommandError) -> Problem {
+    let remedy = "a generation that is to be confirmed needs systemd; apply without --confirm-within";
+    Problem::new("confirm.not-armed", format!("the timer that goes back cannot be set: {error}"), remedy)
 }
 
 /// What was at the paths of a plan before it.
@@ -543,16 +565,23 @@ pub fn is_cri_dead(problems: &[Problem]) -> bool {
 /// Code of the problem that a disk did not do what it should.
 const WRITE_FAILED: &str = "apply.write-failed";
 
+/// The same of the disk with the state.
+const STATE_FAILED: &str = "state.failed";
+
 /// A file access that failed, as a problem.
 #[must_use]
 pub fn file_problem(error: &crate::host::files::FileError) -> Problem {
+    if matches!(error.source.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) {
+        let message = format!("{error}; somebody else made or removed it while this was carried out");
+        return Problem::new(CHANGED_UNDERNEATH, message, "nothing of the change stays; plan again");
+    }
     Problem::new(WRITE_FAILED, error.to_string(), "see the errno; nothing of the change stays")
 }
 
 /// The disk failed, not containerd.
 #[must_use]
 pub fn is_write_failure(problems: &[Problem]) -> bool {
-    problems.first().is_some_and(|problem| problem.code == WRITE_FAILED)
+    problems.first().is_some_and(|problem| problem.code == WRITE_FAILED || problem.code == STATE_FAILED)
 }
 
 /// A state access that failed, as a problem.
@@ -560,7 +589,7 @@ pub fn is_write_failure(problems: &[Problem]) -> bool {
 pub fn state_problem(error: &StateError) -> Problem {
     match error {
         StateError::Locked { .. } => Problem::new("state.locked", error.to_string(), ""),
-        _ => Problem::new("state.failed", error.to_string(), "the state directory has to be writable by mirrorlet"),
+        _ => Problem::new(STATE_FAILED, error.to_string(), "the state directory has to be writable by mirrorlet"),
     }
 }
 
@@ -580,5 +609,6 @@ pub fn is_contested(problems: &[Problem]) -> bool {
 /// being parked.
 #[must_use]
 pub fn is_transient(problems: &[Problem]) -> bool {
-    problems.first().is_some_and(|problem| [prove::NOT_ASKED, quiet::BUSY, candidate::NOT_RUN, WRITE_FAILED].contains(&&*problem.code))
+    let silent = [prove::NOT_ASKED, quiet::BUSY, candidate::NOT_RUN];
+    is_write_failure(problems) || problems.first().is_some_and(|problem| silent.contains(&&*problem.code))
 }

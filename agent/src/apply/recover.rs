@@ -17,7 +17,7 @@ use crate::{
     },
     observed::{
         generation::{self, Generation},
-        record::{Change, Ending, Note, Record},
+        record::{Change, Ending, Note, Record, RestartNote},
     },
     spec::problem::Problem,
 };
@@ -95,21 +95,24 @@ fn end(host: &Host, found: &journal::Found, record: Record) -> Result<(Recovery,
     }
     // Remembered before the journal goes: whoever is killed between the two still knows of it.
     let owed_restart = was_restarted.then(|| header.boot_id.clone()).or_else(|| record.owed_restart.clone());
-    let past = interrupted(header, &problems);
-    let record =
+    let past = interrupted(header, &problems, was_restarted);
+    let mut record =
         Record { generation, owed_restart, last_change: Some(past.change.clone()), ..undo::with_edited(record, &edited, &header.claims) };
+    if was_restarted && record.restarts.last().is_none_or(|last| last.generation != generation) {
+        record.restarts.push(RestartNote { time: clock::unix_seconds(), generation, reason: header.reason.clone() });
+    }
     journal::finish(host, header, &record, Some(&past), &transaction)?;
     Ok((Recovery::Undone { generation, problems }, record))
 }
 
-fn interrupted(header: &journal::Header, problems: &[Problem]) -> Generation {
+fn interrupted(header: &journal::Header, problems: &[Problem], was_restarted: bool) -> Generation {
     let cause = Problem::new("apply.interrupted", "mirrorlet or the node stopped in the middle of it; every step was undone", "");
     let change = Change {
         generation: header.generation,
         time: clock::unix_seconds(),
         who: header.who.clone(),
         ending: Ending::RolledBack,
-        restarts: 0,
+        restarts: u32::from(was_restarted),
         cri_gap_ms: 0,
         problems: std::iter::once(&cause).chain(problems).map(Note::from).collect(),
     };

@@ -83,6 +83,6 @@ pub fn node_at_fault(problem: &Problem) -> Problem {
     Problem::new(
         CRI_DEAD,
         format!("every file is as before, but containerd's CRI does not come back: {}", problem.message),
-        "the node is at fault, not the change: see \"journalctl -u containerd\" and \"ctr plugins ls\"; nothing is tried again until you ask for it",
+        "the node is at fault, not the change: see \"journalctl -u containerd\" and \"ctr plugins ls\"; the last that is tried is what the node had before mirrorlet",
     )
 }

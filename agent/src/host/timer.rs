@@ -12,8 +12,15 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// It comes after the daemon's own deadline, which it is there for when the daemon is not.
 const LATER: Duration = Duration::from_millis(500);
 
+/// No apply takes longer than this.
+const LONGEST_APPLY: Duration = Duration::from_secs(300);
+
 fn unit(generation: u64) -> String {
     format!("mirrorlet-confirm-{generation}")
+}
+
+fn guard_unit(generation: u64) -> String {
+    format!("mirrorlet-guard-{generation}")
 }
 
 /// After `within`, `mirrorlet revert --pending GENERATION` is run by systemd.
@@ -21,12 +28,24 @@ fn unit(generation: u64) -> String {
 /// # Errors
 /// When systemd cannot be asked, or refuses.
 pub async fn arm(settings: &Settings, generation: u64, within: Duration) -> Result<(), CommandError> {
+    set(settings, &unit(generation), generation, within + LATER).await
+}
+
+/// The same for the case that the process ends before the apply does: the time begins now, and is longer.
+///
+/// # Errors
+/// When systemd cannot be asked, or refuses.
+pub async fn guard(settings: &Settings, generation: u64, within: Duration) -> Result<(), CommandError> {
+    set(settings, &guard_unit(generation), generation, within + LONGEST_APPLY).await
+}
+
+async fn set(settings: &Settings, unit: &str, generation: u64, after: Duration) -> Result<(), CommandError> {
     if planted::has("no-timer") {
         return Ok(());
     }
     let program = std::env::current_exe().unwrap_or_default().to_string_lossy().trim_end_matches(" (deleted)").to_owned();
-    let unit = format!("--unit={}", unit(generation));
-    let after = format!("--on-active={}ms", (within + LATER).as_millis());
+    let unit = format!("--unit={unit}");
+    let after = format!("--on-active={}ms", after.as_millis());
     let number = generation.to_string();
     let mut arguments = vec![
         "--quiet",
@@ -44,8 +63,8 @@ pub async fn arm(settings: &Settings, generation: u64, within: Duration) -> Resu
     commands::systemd_run(&arguments, DEADLINE).await
 }
 
-/// Takes the timer away. One that fired, or never was, is fine.
+/// Takes the timers away. Those that fired, or never were, are fine.
 pub async fn disarm(generation: u64) {
-    let timer = format!("{}.timer", unit(generation));
-    let _ = commands::systemctl(&["stop", timer.as_str()], DEADLINE).await;
+    let timers = [unit(generation), guard_unit(generation)].map(|unit| format!("{unit}.timer"));
+    let _ = commands::systemctl(&["stop", &timers[0], &timers[1]], DEADLINE).await;
 }

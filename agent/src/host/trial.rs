@@ -61,6 +61,8 @@ pub enum TrialError {
 /// # Errors
 /// When it could not even be tried.
 pub async fn boot(files: &Files, binary: &str, config: &str) -> Result<Trial, TrialError> {
+    // One that a killed process left lives on without its directory.
+    let _ = commands::systemctl(&["stop", UNIT], CALL_DEADLINE).await;
     clear(files).await;
     files.make_own_directory(TRIAL_DIR)?;
     files.put(&format!("{TRIAL_DIR}/config.toml"), &config.into(), &Attributes::root(0o600))?;
@@ -114,5 +116,7 @@ fn last_words(files: &Files) -> String {
     let log = files.read_named(&format!("{TRIAL_DIR}/log"), 1 << 20).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
     let telling = |line: &&str| line.contains("level=fatal") || line.contains("level=error") || line.starts_with("containerd:");
-    log.lines().rfind(telling).or_else(|| log.lines().last()).map(|line| format!(": {line}")).unwrap_or_default()
+    // containerd prints its whole config in one line, logins and all.
+    let said = |line: &&str| !line.contains("with config");
+    log.lines().rfind(telling).or_else(|| log.lines().rfind(said)).map(|line| format!(": {line}")).unwrap_or_default()
 }

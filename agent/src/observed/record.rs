@@ -203,6 +203,9 @@ pub struct Pending {
     pub deadline_ms: u64,
     /// The same for people, in seconds of Unix time when it was set.
     pub deadline: i64,
+    /// Tries to go back that cost a restart and failed.
+    #[serde(default)]
+    pub failures: u32,
 }
 
 /// One restart of containerd.

@@ -62,7 +62,9 @@ impl Reconciler {
         let deadline = Instant::now() + LONGEST_LOCKED;
         loop {
             let record = host.state().record().map_err(|error| Problem::new("state.failed", error.to_string(), ""))?;
-            if record.pending.is_none_or(|pending| pending.generation != number) {
+            let is_waiting = record.pending.is_some_and(|pending| pending.generation == number);
+            // With a journal that nobody looks after it never came to wait.
+            if !is_waiting && !host.state().has_journal() {
                 return Ok(None);
             }
             match host.state().lock() {
@@ -73,9 +75,11 @@ impl Reconciler {
         }
     }
 
-    /// Goes back from the generation that waits, when its time is over.
+    /// Goes back from the generation that waits, as soon as its time is over, and until that worked.
     pub async fn revert_pending(&mut self) -> Status {
-        if self.until_expiry().is_some_and(|left| left.is_zero()) {
+        self.pay_owed_restart().await;
+        while let Some(left) = self.until_expiry() {
+            sleep(left).await;
             self.expire().await;
         }
         self.status.borrow().clone()

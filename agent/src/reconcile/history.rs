@@ -9,7 +9,7 @@ use super::{
     policy, report, wish,
 };
 use crate::{
-    apply::{Order, Outcome},
+    apply::{Effort, Order, Outcome},
     host::{clock, planted, timer},
     observed::{
         generation::Generation,
@@ -133,8 +133,14 @@ impl Reconciler {
                 return Ok(Earlier { number: if past.applied.is_none() { 0 } else { number }, applied: past.applied });
             }
         }
-        if present.is_some() {
+        let is_first_known = self.host.state().generations().first().is_none_or(|first| *first == 1);
+        if present.is_some() && is_first_known {
             return Ok(Earlier { number: 0, applied: None });
+        }
+        if present.is_some() {
+            let remedy = "mirrorctl revert 0 gives the node back as it was found; [state] keep_generations remembers more";
+            let message = "what was in effect before the present spec is no longer remembered";
+            return Err(CommandError::Precondition(Problem::new("generation.unknown", message, remedy)));
         }
         let remedy = "mirrorctl resume applies the spec of the node";
         Err(CommandError::Precondition(Problem::new("generation.none", "the node is as it was found, and was nothing else before", remedy)))
@@ -202,16 +208,27 @@ impl Reconciler {
     pub(super) async fn expire(&mut self) {
         let Some(pending) = self.record.pending.clone() else { return };
         tracing::warn!(generation = pending.generation, "generation {} was not confirmed; going back", pending.generation);
-        let earlier = self.numbered(pending.back_to.clone());
+        let earlier = match pending.failures {
+            0 => self.numbered(pending.back_to.clone()),
+            // What was in effect before does not come up any more.
+            _ => Earlier { number: 0, applied: None },
+        };
         let ended = self.go_back_to(earlier, HoldCause::Expiry, "expiry", "").await;
         if let Err(error) = &ended {
             tracing::error!("{}", error.problem());
         }
-        if let Some(pending) = &mut self.record.pending {
-            // It failed, and the log says why. The node stays as it is until the next try.
-            pending.boot_id = clock::boot_id();
-            pending.deadline_ms = clock::boot_millis() + ONCE_MORE;
-            self.keep_record();
+        let hold = self.hold(HoldCause::Expiry);
+        let Some(pending) = &mut self.record.pending else { return };
+        // It failed, and the log says why. The node stays as it is until the next try.
+        pending.boot_id = clock::boot_id();
+        pending.deadline_ms = clock::boot_millis() + ONCE_MORE;
+        pending.failures += u32::from(matches!(ended, Ok(Outcome::RolledBack(Effort { restarts: 1.., .. }, _))));
+        if pending.failures > 1 {
+            let message = "containerd comes up neither with what was in effect before nor with the node as it was found";
+            tracing::error!(generation = pending.generation, "{message}; generation {} stays", pending.generation);
+            self.record.pending = None;
+            self.record.hold = Some(hold);
         }
+        self.keep_record();
     }
 }

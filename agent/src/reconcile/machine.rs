@@ -107,6 +107,7 @@ fn look_after(situation: &Situation<'_>) -> Decision {
         _ if !situation.plan.refusals.is_empty() => Decision::Stay(Condition::Refused),
         (true, Condition::InEffect | Condition::SwitchedOff) => Decision::Stay(stays),
         (true, condition) => Decision::Stay(condition),
+        (false, _) if situation.put_off.is_some() => Decision::Stay(situation.put_off.unwrap_or(stays)),
         (false, _) if changes_layout(situation) => Decision::Apply(SETTINGS),
         (false, _) if situation.repairs >= MOST_REPAIRS => Decision::Stay(Condition::Drifted),
         (false, _) => repair(situation, false),
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!(answer(&held, &Plan::default(), Cause::Kept, DriftPolicy::Repair), Decision::Stay(Condition::Held));
         assert_eq!(answer(&held, &steps(), Cause::Kept, DriftPolicy::Repair), Decision::Apply("drift"));
         assert_eq!(answer(&held, &steps(), Cause::Kept, DriftPolicy::Report), Decision::Stay(Condition::Drifted));
-        let pending = Pending { generation: 1, back_to: None, boot_id: String::new(), deadline_ms: 0, deadline: 0 };
+        let pending = Pending { generation: 1, back_to: None, boot_id: String::new(), deadline_ms: 0, deadline: 0, failures: 0 };
         let pending = Record { pending: Some(pending), ..applied() };
         for plan in [Plan::default(), steps()] {
             assert_eq!(answer(&pending, &plan, Cause::Kept, DriftPolicy::Repair), Decision::Stay(Condition::PendingConfirm));

@@ -377,7 +377,7 @@ impl Reconciler {
             proven: &look.observed.proven,
             cri: &look.observed.containerd.cri,
             repairs: self.repairs.iter().filter(|time| clock::unix_seconds() - **time < machine::REPAIR_PAUSE).count(),
-            put_off: self.retry.condition(),
+            put_off: self.retry.condition(look.wish.desired.digest),
             now: clock::unix_seconds(),
         })
     }
@@ -391,7 +391,9 @@ impl Reconciler {
         let (outcome, record) = apply.carry_out(&look.plan, &look.observed, order, progress).await;
         self.record = record;
         self.note_repair(order, &outcome);
-        self.retry.note(&outcome, Instant::now());
+        if order.sent_along.is_none() && !order.is_undo() {
+            self.retry.note(look.wish.desired.digest, &outcome, Instant::now());
+        }
         tell(&outcome);
         match &outcome {
             Outcome::RolledBack(_, problems) if is_cri_dead(problems) && order.restores != Some(0) => Box::pin(self.rescue(outcome)).await,

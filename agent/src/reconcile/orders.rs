@@ -214,6 +214,8 @@ impl Reconciler {
     }
 
     pub(super) async fn look_again_at_node(&mut self, outcome: &Outcome) {
+        // What stood in the way of another spec says nothing of the node's own.
+        let outcome = if matches!(outcome, Outcome::Refused(_)) { &Outcome::Unchanged } else { outcome };
         if let Some(Ok(wish)) = self.kept_wish() {
             return self.look_again(wish, Cause::Kept, outcome).await;
         }

@@ -267,7 +267,9 @@ fn login_notices(status: &Status) -> Vec<ProblemView> {
 fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<ProblemView> {
     match condition {
         Condition::Refused => look.plan.refusals.iter().map(ProblemView::from).collect(),
-        Condition::RolledBack if reconciler.record.parked.is_none() => reconciler.retry.problems.iter().map(ProblemView::from).collect(),
+        Condition::RolledBack if reconciler.retry.condition(look.wish.desired.digest).is_some() => {
+            reconciler.retry.problems.iter().map(ProblemView::from).collect()
+        }
         Condition::RolledBack | Condition::Held => {
             let notes = reconciler.record.parked.iter().flat_map(|parked| &parked.problems);
             notes.map(|note| ProblemView::from(&Problem::from(note))).collect()
@@ -294,7 +296,9 @@ fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<P
 fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &Status) -> (String, String) {
     let count = status.hosts.len();
     let registries = if count == 1 { "1 registry is".into() } else { format!("{count} registries are") };
-    let parked = reconciler.record.parked.as_ref().and_then(|parked| parked.problems.first()).map(|note| note.message.clone());
+    let is_retried = reconciler.retry.condition(look.wish.desired.digest).is_some();
+    let parked = reconciler.record.parked.as_ref().filter(|_| !is_retried).and_then(|parked| parked.problems.first());
+    let parked = parked.map(|note| note.message.clone());
     let retried = reconciler.retry.problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
     match condition {
         Condition::InEffect if reconciler.host.settings.containerd.layout == Layout::Legacy && !shows_registry(look) => {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     apply::{Effort, Outcome, is_transient, is_write_failure},
-    spec::problem::Problem,
+    spec::{names::Digest, problem::Problem},
     status::Condition,
 };
 
@@ -17,6 +17,8 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// When an apply is tried again to which containerd gave no answer, or the disk no room.
 #[derive(Debug, Default)]
 pub struct Retry {
+    /// The spec that is tried again.
+    digest: Option<Digest>,
     failures: u32,
     not_before: Option<Instant>,
     /// Why the last try came to nothing.
@@ -24,8 +26,11 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Notes how an apply ended.
-    pub fn note(&mut self, outcome: &Outcome, now: Instant) {
+    /// Notes how an apply of this spec ended.
+    pub fn note(&mut self, digest: Digest, outcome: &Outcome, now: Instant) {
+        if self.digest.replace(digest) != Some(digest) {
+            self.failures = 0;
+        }
         match outcome {
             Outcome::RolledBack(Effort { restarts: 0, .. }, problems) | Outcome::Refused(problems) if is_transient(problems) => {
                 self.not_before = Some(now + (FIRST * (1 << self.failures.min(5))).min(LONGEST));
@@ -36,10 +41,12 @@ impl Retry {
         }
     }
 
-    /// Where the node stands until then; `None` when nothing is put off.
+    /// Where the node stands until then; `None` when this spec is not put off.
     #[must_use]
-    pub fn condition(&self) -> Option<Condition> {
-        self.not_before.map(|_| if is_write_failure(&self.problems) { Condition::RolledBack } else { Condition::ContainerdSick })
+    pub fn condition(&self, digest: Digest) -> Option<Condition> {
+        self.not_before
+            .filter(|_| self.digest == Some(digest))
+            .map(|_| if is_write_failure(&self.problems) { Condition::RolledBack } else { Condition::ContainerdSick })
     }
 
     /// When it is time for the next try.

@@ -103,6 +103,12 @@ impl Transaction<'_> {
         let before_path = sibling(path, &self.before_name(index));
         let current = self.files.entry(path)?;
         let is_kept = self.files.entry(&before_path)? != Entry::Absent;
+        if *before == Entry::Absent && self.files.entry(&sibling(path, &self.new_name(index)))? != Entry::Absent {
+            // The name was never taken: whatever is there is not ours.
+            door::remove_tree(&parent.fd, &self.new_name(index), path)?;
+            door::sync(&parent.fd, path)?;
+            return Ok(true);
+        }
         let is_untouched = same_kind_of(&current, after) || current == *before || planted::has("undo-takes-their-edit");
         if is_untouched && is_kept {
             door::rename(&parent.fd, &self.before_name(index), parent.name, path)?;
