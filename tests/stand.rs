@@ -26,7 +26,7 @@ pub const PLANTED: &str = "MIRRORLET_PLANTED";
 /// How long a change may take to be in effect; a restart settles for a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A planted bug keeps it from ever being in effect: that is known sooner.
-const IMPATIENCE: Duration = Duration::from_secs(10);
+const IMPATIENCE: Duration = Duration::from_secs(20);
 /// What one whole pull of [`app`] looks like in an access log.
 pub const WHOLE_PULL: Served = Served { tags: 1, manifests: 1, blobs: 3 };
 
