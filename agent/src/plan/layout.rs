@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Policy, hosts, legacy};
+use super::Policy;
 use crate::{
     config::Layout,
     observed::{
@@ -89,15 +89,4 @@ pub fn found(observed: &Observed, now: &Registry) -> Registry {
     }
     let original = observed.originals.get(path).map_or(Some(""), Content::text);
     ConfigText::parse(path, original).map(|original| original.registry()).unwrap_or_default()
-}
-
-/// Lays the desired state out.
-///
-/// # Errors
-/// What the layout cannot express.
-pub fn lay<'a>(view: &View<'a>) -> Result<Laid<'a>, Vec<Problem>> {
-    match view.policy.layout {
-        Layout::Hosts => hosts::lay(view),
-        Layout::Legacy => legacy::lay(view),
-    }
 }

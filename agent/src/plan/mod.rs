@@ -153,7 +153,11 @@ fn forward_for(observed: &Observed, desired: &Desired, policy: &Policy, version:
     let found = layout::found(observed, &effective.registry);
     let others = effective.registry.without(observed.record.legacy.as_ref(), &found);
     let view = View { observed, desired, policy, version, effective: &effective, others: &others, found: &found };
-    match layout::lay(&view) {
+    let laid = match policy.layout {
+        Layout::Hosts => hosts::lay(&view),
+        Layout::Legacy => legacy::lay(&view),
+    };
+    match laid {
         Ok(laid) if laid.refusals.is_empty() => reach(&view, laid).unwrap_or_else(|refusal| Plan::refused(vec![refusal])),
         Ok(Laid { refusals, notices, .. }) => Plan { refusals, notices, ..Plan::default() },
         Err(refusals) => Plan::refused(refusals),

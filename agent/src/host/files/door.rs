@@ -8,6 +8,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use nix::{
+    dir::Dir,
     errno::Errno,
     fcntl::{AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, renameat, renameat2},
     sys::stat::{Mode, fchmod, fstatat, mkdirat},
@@ -141,6 +142,22 @@ pub fn unlink(directory: &OwnedFd, name: &str, path: &str) -> Result<(), FileErr
     }
 }
 
+/// Names in an open directory, dots left out.
+pub fn names_in(directory: &OwnedFd, path: &str) -> Result<Vec<String>, FileError> {
+    let mut listing = failed(Dir::openat(directory, ".", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()), "list", path)?;
+    let mut names = Vec::new();
+    for entry in listing.iter() {
+        let entry = failed(entry, "list", path)?;
+        if let Ok(name) = entry.file_name().to_str()
+            && name != "."
+            && name != ".."
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// Removes whatever has this name, a directory with all that is in it. It may be gone already.
 pub fn remove_tree(directory: &OwnedFd, name: &str, path: &str) -> Result<(), FileError> {
     match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
@@ -149,7 +166,7 @@ pub fn remove_tree(directory: &OwnedFd, name: &str, path: &str) -> Result<(), Fi
     }
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let inner = failed(openat(directory, name, flags, Mode::empty()), "open", path)?;
-    for name in super::look::names_in(&inner, path)? {
+    for name in names_in(&inner, path)? {
         remove_tree(&inner, &name, path)?;
     }
     failed(unlinkat(directory, name, UnlinkatFlags::RemoveDir), "remove", path)

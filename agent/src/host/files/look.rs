@@ -12,7 +12,6 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use nix::{
-    dir::Dir,
     errno::Errno,
     fcntl::{AtFlags, OFlag, openat, readlinkat},
     sys::stat::{Mode, SFlag, fstatat},
@@ -21,7 +20,7 @@ use xattr::FileExt;
 
 use super::{
     FileError, Files,
-    door::{failed, failed_io},
+    door::{failed, failed_io, names_in},
 };
 use crate::observed::entry::{Attributes, Content, Entry, FileState};
 
@@ -96,22 +95,6 @@ impl Files {
         let names = names_in(&directory, path)?;
         names.into_iter().map(|name| Ok((name.clone(), entry_in(&directory, &name, wanted, path)?))).collect::<Result<_, _>>().map(Some)
     }
-}
-
-/// Names in an open directory, dots left out.
-pub fn names_in(directory: &OwnedFd, path: &str) -> Result<Vec<String>, FileError> {
-    let mut listing = failed(Dir::openat(directory, ".", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()), "list", path)?;
-    let mut names = Vec::new();
-    for entry in listing.iter() {
-        let entry = failed(entry, "list", path)?;
-        if let Ok(name) = entry.file_name().to_str()
-            && name != "."
-            && name != ".."
-        {
-            names.push(name.to_owned());
-        }
-    }
-    Ok(names)
 }
 
 fn entry_in(parent: &OwnedFd, name: &str, wanted: &str, path: &str) -> Result<Looked, FileError> {

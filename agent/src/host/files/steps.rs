@@ -238,7 +238,7 @@ impl Files {
     /// When a system call fails; a missing directory is fine.
     pub fn sweep(&self, path: &str) -> Result<usize, FileError> {
         let Ok(directory) = self.directory(path) else { return Ok(0) };
-        let stale: Vec<String> = super::look::names_in(&directory, path)?.into_iter().filter(|name| name.starts_with(OURS)).collect();
+        let stale: Vec<String> = door::names_in(&directory, path)?.into_iter().filter(|name| name.starts_with(OURS)).collect();
         for name in &stale {
             door::remove_tree(&directory, name, path)?;
         }
