@@ -4,6 +4,7 @@
 pub mod activate;
 mod candidate;
 pub mod journal;
+mod problems;
 pub mod prove;
 mod quiet;
 pub mod recover;
@@ -11,7 +12,6 @@ mod undo;
 
 use std::{
     collections::BTreeMap,
-    io::ErrorKind,
     time::{Duration, Instant},
 };
 
@@ -20,12 +20,11 @@ use tokio::{sync::Notify, time::timeout};
 use crate::{
     host::{
         clock,
-        commands::CommandError,
         containerd::{Containerd, TaskName},
         files::Transaction,
         observe::Host,
         planted,
-        state::{Lock, StateError},
+        state::Lock,
         timer,
     },
     observed::{
@@ -38,6 +37,8 @@ use crate::{
     spec::{names::Digest, problem::Problem},
 };
 use journal::{Header, Journal, Phase};
+use problems::{CHANGED_UNDERNEATH, READ_BACK, not_armed};
+pub use problems::{file_problem, is_contested, is_cri_dead, is_transient, is_write_failure, state_problem};
 
 /// Who asks for a repair.
 pub const DRIFT: &str = "drift";
@@ -65,7 +66,7 @@ impl Outcome {
     #[must_use]
     pub fn overtaken_by(&self) -> Option<&Problem> {
         let (Self::Refused(problems) | Self::RolledBack(Effort { restarts: 0, .. }, problems)) = self else { return None };
-        problems.first().filter(|problem| problem.code == CHANGED_UNDERNEATH || problem.code == READ_BACK)
+        problems.first().filter(|_| is_contested(problems))
     }
 }
 
@@ -522,11 +523,6 @@ impl Run<'_> {
     }
 }
 
-fn not_armed(error: &CommandError) -> Problem {
-    let remedy = "a generation that is to be confirmed needs systemd; apply without --confirm-within";
-    Problem::new("confirm.not-armed", format!("the timer that goes back cannot be set: {error}"), remedy)
-}
-
 /// What was at the paths of a plan before it.
 fn replaced(plan: &Plan) -> BTreeMap<String, Digest> {
     let contents = plan.steps.iter().filter_map(|step| Some((step.path.clone(), step.before_content.as_ref()?.digest())));
@@ -554,61 +550,4 @@ fn with_proof(mut record: Record, process: Option<&Process>, earlier: Option<&Pr
         record.proof = Some(Proof { process: process.clone(), time: clock::unix_seconds() });
     }
     record
-}
-
-/// The files before the change do not bring the CRI back either.
-#[must_use]
-pub fn is_cri_dead(problems: &[Problem]) -> bool {
-    problems.iter().any(|problem| problem.code == undo::CRI_DEAD)
-}
-
-/// Code of the problem that a disk did not do what it should.
-const WRITE_FAILED: &str = "apply.write-failed";
-
-/// The same of the disk with the state.
-const STATE_FAILED: &str = "state.failed";
-
-/// A file access that failed, as a problem.
-#[must_use]
-pub fn file_problem(error: &crate::host::files::FileError) -> Problem {
-    if matches!(error.source.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) {
-        let message = format!("{error}; somebody else made or removed it while this was carried out");
-        return Problem::new(CHANGED_UNDERNEATH, message, "nothing of the change stays; plan again");
-    }
-    Problem::new(WRITE_FAILED, error.to_string(), "see the errno; nothing of the change stays")
-}
-
-/// The disk failed, not containerd.
-#[must_use]
-pub fn is_write_failure(problems: &[Problem]) -> bool {
-    problems.first().is_some_and(|problem| problem.code == WRITE_FAILED || problem.code == STATE_FAILED)
-}
-
-/// A state access that failed, as a problem.
-#[must_use]
-pub fn state_problem(error: &StateError) -> Problem {
-    match error {
-        StateError::Locked { .. } => Problem::new("state.locked", error.to_string(), ""),
-        _ => Problem::new(STATE_FAILED, error.to_string(), "the state directory has to be writable by mirrorlet"),
-    }
-}
-
-/// Code of the problem that a path changed after it was looked at.
-const CHANGED_UNDERNEATH: &str = "apply.changed-underneath";
-
-/// Code of the problem that a path changed again as soon as it was written.
-const READ_BACK: &str = "apply.read-back";
-
-/// Somebody else wrote the same path at that moment: that says nothing of the spec either, and their write is an event of its own.
-#[must_use]
-pub fn is_contested(problems: &[Problem]) -> bool {
-    problems.first().is_some_and(|problem| problem.code == READ_BACK)
-}
-
-/// containerd gave no answer, or had no quiet moment, or the disk was full: that says nothing of the spec, which is tried again later instead of
-/// being parked.
-#[must_use]
-pub fn is_transient(problems: &[Problem]) -> bool {
-    let silent = [prove::NOT_ASKED, quiet::BUSY, candidate::NOT_RUN];
-    is_write_failure(problems) || problems.first().is_some_and(|problem| silent.contains(&&*problem.code))
 }
