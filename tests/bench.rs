@@ -12,7 +12,7 @@ use std::{
 use mirrorlet::{
     config::Settings,
     host::{files::Files, observe::Host},
-    plan,
+    plan::{self, Allowed},
     reconcile::{
         policy,
         wish::{self, Wanted},
@@ -116,7 +116,7 @@ fn evaluation_without_a_change() {
             let record = host.state().record().unwrap();
             let Wanted::Spec(wish) = wish::of_node(&host, &record) else { panic!("the spec is valid") };
             let observed = runtime.block_on(host.observe(record)).unwrap();
-            let plan = plan::plan(&observed, &wish.desired, &policy(&host.settings, &[], false, false));
+            let plan = plan::plan(&observed, &wish.desired, &policy(&host.settings, &Allowed::default(), false, false));
             times.push(millis(begun.elapsed()));
             assert!(plan.is_empty(), "nothing has changed");
         }

@@ -17,7 +17,7 @@ use std::{
 use mirrorlet::{
     config::{self, SETTINGS_PATH, Settings},
     host::{files::Files, observe::Host},
-    plan::{self, explain},
+    plan::{self, Allowed, explain},
     reconcile::{
         policy,
         wish::{self, Wanted},
@@ -132,7 +132,7 @@ fn plan_text(root: &Path) -> String {
     let record = host.state().record().unwrap();
     let Wanted::Spec(wish) = wish::of_node(&host, &record) else { panic!("the spec of a plan case is valid") };
     let observed = runtime.block_on(host.observe(record)).unwrap();
-    explain::text(&plan::plan(&observed, &wish.desired, &policy(&host.settings, &[], false, false)))
+    explain::text(&plan::plan(&observed, &wish.desired, &policy(&host.settings, &Allowed::default(), false, false)))
 }
 
 pub fn mirrorlet(root: &Path, verb: &str) -> bool {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     harness::{ca::Ca, node::NodeOptions, process::eventually, rootfs::Generation},
-    stand::{Agent, CONFIG, MIRROR, Stand},
+    stand::{Agent, CONFIG, MIRROR, SPEC, Stand},
     torture::is_whole,
 };
 
@@ -73,8 +73,8 @@ fn their_version_is_kept_and_named() {
     agent.wait_for("in-effect");
     assert_eq!(agent.containerd_tree(), tree);
     let replaced = newest(&agent)["replaced"][0].clone();
-    assert_eq!(replaced[0], format!("{HOST}/hosts.toml"));
-    assert_eq!(agent.node.read_text(replaced[1].as_str().unwrap()), "server = \"https://theirs.lab\"\n");
+    assert_eq!(replaced["path"], format!("{HOST}/hosts.toml"));
+    assert_eq!(agent.node.read_text(replaced["kept_at"].as_str().unwrap()), "server = \"https://theirs.lab\"\n");
     let shown = agent.node.run_ok(["mirrorctl", "show", &newest(&agent)["generation"].to_string()]);
     assert!(shown.contains("-server = \"https://theirs.lab\"") && shown.contains("is kept as"), "{shown}");
 }
@@ -88,6 +88,79 @@ fn what_is_changed_while_the_daemon_is_off_is_mended_at_its_start() {
     agent.node.run_ok(["systemctl", "start", "mirrorlet"]);
     agent.wait_for("in-effect");
     assert_eq!(agent.containerd_tree(), tree);
+}
+
+/// Two files, two owners: one is mended, the other is left and told, with the time it was changed.
+#[test]
+fn what_is_done_about_drift_goes_by_file() {
+    let (_stand, agent) = in_effect();
+    let before = agent.node.read_text(CONFIG);
+    let settings = agent.node.read_text("/etc/mirrorlet/mirrorlet.toml");
+    agent.node.write("/etc/mirrorlet/mirrorlet.toml", format!("{settings}[policy.drift_at]\n\"{CONFIG}\" = \"report\"\n"));
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    agent.wait_for("in-effect");
+    agent.node.run_ok(["sed", "-i", "s|/etc/containerd/certs.d|/nowhere|", CONFIG]);
+    agent.wait_for("drifted");
+    agent.node.run_ok(["rm", "-r", HOST]);
+    eventually("the other one is mended", SOON, || agent.node.exists(format!("{HOST}/hosts.toml")));
+    let status = agent.wait_for("drifted");
+    assert!(agent.node.read_text(CONFIG).contains("/nowhere"));
+    let told = status["problems"][0]["message"].to_string();
+    assert!(told.contains(&format!("{CONFIG} was changed by somebody else, 2")), "{status:#}");
+
+    // Theirs stays on the way back, and that is said; resume mends what is left.
+    let plan = agent.node.run(["mirrorctl", "disable", "--dry-run"]).stdout;
+    assert!(plan.contains("/nowhere") && plan.contains("restore.conflict"), "{plan}");
+    agent.node.run_ok(["mirrorctl", "resume"]);
+    agent.wait_for("in-effect");
+    assert_eq!(agent.node.read_text(CONFIG), before);
+}
+
+/// A spec that is broken, gone or refused keeps nothing from being mended, and is told as before.
+#[test]
+fn what_is_in_effect_is_mended_whatever_the_spec_says_by_now() {
+    let (_stand, agent) = in_effect();
+    let (good, tree) = (agent.node.read_text(SPEC), agent.containerd_tree());
+    let mended = |what: &str, condition: &str| {
+        agent.wait_for(condition);
+        agent.node.run_ok(["rm", "-r", HOST]);
+        eventually(what, SOON, || agent.containerd_tree() == tree);
+        agent.wait_for(condition);
+        assert_eq!(newest(&agent)["who"], "drift", "{what}");
+    };
+    agent.write_spec("registryMirrors: 7\n");
+    mended("a broken spec", "spec-invalid");
+    agent.node.remove(SPEC);
+    mended("no spec", "spec-invalid");
+    agent.write_spec(&good.replace("[up.lab]", "[up.lab, 192.0.2.10:5000]"));
+    mended("a spec with a mistake", "spec-invalid");
+    agent.write_spec(&good);
+    agent.wait_for("in-effect");
+    agent.put_in_effect(&good.replace("    hosts:", "    fallback: none\n    hosts:"));
+    agent.node.run_ok(["mirrorctl", "revert"]);
+    agent.wait_for("held");
+    agent.node.remove(SPEC);
+    let status = agent.wait_until("missed", |status| status["summary"].to_string().contains("gone"));
+    assert_eq!(status["condition"], "spec-invalid", "what is in effect is not the node as it was found: {status:#}");
+}
+
+/// On the way back what we wrote goes, what somebody else made of it is kept or stays, and both are said.
+#[test]
+fn conflicts_on_the_way_back_are_shown() {
+    let (_stand, agent) = in_effect();
+    agent.node.run_ok(["systemctl", "stop", "mirrorlet"]);
+    agent.node.run_ok(["sed", "-i", "s|/etc/containerd/certs.d|/nowhere|", CONFIG]);
+    agent.node.write(format!("{HOST}/hosts.toml"), "server = \"https://theirs.lab\"\n");
+    agent.node.run_ok(["mirrorlet", "disable"]);
+    assert!(agent.node.read_text(CONFIG).contains("config_path = \"/nowhere\"") && !agent.node.exists(HOST));
+    agent.node.wait_cri(SOON);
+    agent.node.run_ok(["systemctl", "start", "mirrorlet"]);
+    agent.wait_for("held");
+    let replaced = newest(&agent)["replaced"].as_array().unwrap().clone();
+    let theirs = replaced.iter().find(|file| file["path"] == format!("{HOST}/hosts.toml")).expect("their hosts.toml is named");
+    assert_eq!(agent.node.read_text(theirs["kept_at"].as_str().unwrap()), "server = \"https://theirs.lab\"\n");
+    let shown = agent.node.run_ok(["mirrorctl", "show", &newest(&agent)["generation"].to_string()]);
+    assert_eq!(shown.matches("[restore.conflict]").count(), 2, "{shown}");
 }
 
 /// What is not ours is nobody's drift: it stays, nothing is written, and no alarm is raised.

@@ -85,7 +85,15 @@ fn a_config_that_kills_the_cri_is_found_beforehand(generation: Generation) {
     let starts = agent.starts();
     agent.write_spec(&spec(MIRROR));
     let status = agent.wait_for("refused");
-    assert_eq!(status["problems"][0]["code"], "candidate.cri-dead", "{status:#}");
+    assert_eq!(status["problems"][0]["code"], "restart.also-effective", "{status:#}");
+    let accept = |more: &str| {
+        let settings =
+            format!("[restart]\nsettle_for = \"100ms\"\nquiet_for = \"0s\"\nready_deadline = \"3s\"\naccept = [\"config\"]\n{more}");
+        agent.node.write("/etc/mirrorlet/mirrorlet.toml", settings);
+        agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    };
+    accept("");
+    let status = agent.wait_until("tried", |status| status["problems"][0]["code"] == "candidate.cri-dead");
     assert!(status["problems"].to_string().contains("nope"), "{status:#}");
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!((agent.starts(), agent.containerd_tree()), (starts, tree.clone()));
@@ -93,12 +101,63 @@ fn a_config_that_kills_the_cri_is_found_beforehand(generation: Generation) {
     assert!(!agent.node.exists("/run/mirrorlet/trial"), "a trial leaves nothing");
     assert!(!agent.node.run(["systemctl", "is-active", "--quiet", "mirrorlet-trial"]).success());
 
-    let settings = "[restart]\nsettle_for = \"100ms\"\nquiet_for = \"0s\"\nready_deadline = \"3s\"\ntrial_boot = false\n";
-    agent.node.write("/etc/mirrorlet/mirrorlet.toml", settings);
-    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    accept("trial_boot = false\n");
     let status = agent.wait_for("rolled-back");
     assert!(status["problems"].to_string().contains("node.cri-dead"), "the old files hold the mistake too: {status:#}");
     assert_eq!((agent.starts(), agent.containerd_tree()), (starts + 2, tree));
+}
+
+/// A restart would make effective what somebody else changed since containerd was started: it waits for their restart, or for a word.
+fn what_others_changed_waits_for_a_word(generation: Generation) {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(generation));
+    let node = &agent.node;
+    let sh = |script: &str| drop(node.run_ok(["sh", "-c", script]));
+    let refused = |named: &str| {
+        let resumed = node.run(["mirrorctl", "resume"]);
+        let is_named = resumed.stdout.contains("restart.also-effective") && resumed.stdout.contains(named);
+        assert!(resumed.code == Some(5) && is_named, "{resumed:?}");
+    };
+    agent.wait_for("no-spec");
+    sh(&format!("echo '# theirs' >> {CONFIG}"));
+    let starts = agent.starts();
+    agent.write_spec(&spec(MIRROR));
+    let status = agent.wait_for("refused");
+    assert!(status["summary"].to_string().contains(CONFIG) && status["problems"][0]["code"] == "restart.also-effective", "{status:#}");
+    assert_eq!(agent.starts(), starts);
+    node.run_ok(["systemctl", "restart", "containerd"]);
+    agent.wait_for("in-effect");
+    agent.disable();
+    // The same bytes are no change, whatever the clock says of them.
+    sh(&format!("cp {CONFIG} /root/config; cat /root/config > {CONFIG}; chmod 0600 {CONFIG}; chmod 0644 {CONFIG}"));
+    node.run_ok(["mirrorctl", "resume"]);
+
+    // An undo is never refused.
+    let drop_in = |nice: u8| {
+        let directory = "/etc/systemd/system/containerd.service.d";
+        sh(&format!(
+            "mkdir -p {directory}; echo [Service] > {directory}/theirs.conf; echo Nice={nice} >> {directory}/theirs.conf; systemctl daemon-reload"
+        ));
+    };
+    drop_in(1);
+    agent.disable();
+    drop_in(2);
+    refused("theirs.conf");
+    let apply = |accept: &[&str]| node.run([&["mirrorctl", "apply", SPEC], accept].concat());
+    assert_eq!(apply(&["--accept", "config"]).code, Some(5));
+    assert_eq!(apply(&["--accept", "unit"]).code, Some(0));
+    agent.disable();
+
+    sh("mkdir -p /etc/containerd/certs.d/other.lab");
+    refused("other.lab");
+    let wrapper = "#!/bin/sh\ncase \"$*\" in *--version*) /usr/bin/containerd.real --version | sed 's/\\.[0-9]*\\([~+]\\)/.99\\1/'; exit;; esac\nexec /usr/bin/containerd.real \"$@\"\n";
+    sh("mv /usr/bin/containerd /usr/bin/containerd.real");
+    node.write("/usr/bin/containerd", wrapper);
+    sh("chmod 755 /usr/bin/containerd; systemctl daemon-reload");
+    assert_eq!(apply(&["--accept", "host-directories"]).code, Some(5));
+    refused(".99");
+    assert_eq!(apply(&["--accept", "host-directories", "--accept", "upgrade"]).code, Some(0));
+    stand.mirror_serves(&agent);
 }
 
 /// A trial that fails once and not again, and a binary that is being replaced at that moment: neither is held against the spec.
@@ -234,6 +293,7 @@ on_each_generation!(
     a_config_that_kills_the_cri_is_found_beforehand,
     containerd_does_not_come_back,
     one_failed_trial_refuses_nothing,
+    what_others_changed_waits_for_a_word,
     a_spec_that_stops_being_valid,
     two_hundred_changes_under_load
 );

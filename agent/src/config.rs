@@ -1,6 +1,6 @@
 //! The daemon's own settings (`mirrorlet.toml`) and every path it uses. Pure: the text comes in, [`Settings`] come out.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
@@ -128,6 +128,33 @@ pub enum QuietPolicy {
     GoOn,
 }
 
+/// What somebody else changed since containerd was started, so that a restart makes it effective.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForeignChange {
+    /// Another containerd was installed.
+    Upgrade,
+    /// Its config file, or a file that imports.
+    Config,
+    /// The files of its unit.
+    Unit,
+    /// Host directories that nobody reads before `config_path` names their directory.
+    HostDirectories,
+}
+
+impl ForeignChange {
+    /// The word in settings and on the command line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Upgrade => "upgrade",
+            Self::Config => "config",
+            Self::Unit => "unit",
+            Self::HostDirectories => "host-directories",
+        }
+    }
+}
+
 /// `[restart]`: how containerd is restarted, and when that counts as done.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -136,6 +163,8 @@ pub struct RestartSettings {
     pub driver: RestartDriver,
     /// Program and arguments for the driver `command`.
     pub command: Vec<String>,
+    /// What of others a restart may make effective.
+    pub accept: Vec<ForeignChange>,
     /// The config is tried with a second containerd before a restart.
     pub trial_boot: bool,
     /// No pull and no start of a container for so long before a restart; 0s does not wait.
@@ -161,6 +190,7 @@ impl Default for RestartSettings {
         Self {
             driver: RestartDriver::Systemd,
             command: Vec::new(),
+            accept: Vec::new(),
             trial_boot: true,
             quiet_for: Duration::from_secs(2),
             quiet_deadline: Duration::from_secs(60),
@@ -232,6 +262,8 @@ pub enum FallbackPolicy {
 pub struct PolicySettings {
     /// What is done about drift.
     pub drift: DriftPolicy,
+    /// The same for single files, and for directories with all that is below them; the longest path counts.
+    pub drift_at: BTreeMap<String, DriftPolicy>,
     /// Hosts whose foreign files may be replaced.
     pub take_over: Vec<String>,
     /// How long containerd waits for a connection to a mirror (2.1 and later).
@@ -243,7 +275,23 @@ pub struct PolicySettings {
 
 impl Default for PolicySettings {
     fn default() -> Self {
-        Self { drift: DriftPolicy::Repair, take_over: Vec::new(), dial_timeout: Duration::from_secs(2), fallback: FallbackPolicy::Upstream }
+        Self {
+            drift: DriftPolicy::Repair,
+            drift_at: BTreeMap::new(),
+            take_over: Vec::new(),
+            dial_timeout: Duration::from_secs(2),
+            fallback: FallbackPolicy::Upstream,
+        }
+    }
+}
+
+impl PolicySettings {
+    /// Drift of this path is only told.
+    #[must_use]
+    pub fn leaves_drift(&self, path: &str) -> bool {
+        let is_below = |above: &str| path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let nearest = self.drift_at.iter().filter(|(above, _)| is_below(above)).max_by_key(|(above, _)| above.len());
+        *nearest.map_or(&self.drift, |(_, policy)| policy) == DriftPolicy::Report
     }
 }
 
@@ -295,7 +343,8 @@ fn check(settings: &Settings) -> Result<(), (&'static str, String)> {
         ("containerd.address", &settings.containerd.address),
     ];
     let given = given.into_iter().filter_map(|(key, path)| path.as_ref().map(|path| (key, path)));
-    for (key, path) in paths.into_iter().chain(given) {
+    let drift_at = settings.policy.drift_at.keys().map(|path| ("policy.drift_at", path));
+    for (key, path) in paths.into_iter().chain(given).chain(drift_at) {
         if !is_plain_absolute(path) {
             return Err((key, format!("\"{path}\" is not an absolute path without . and .. parts")));
         }
@@ -358,6 +407,16 @@ mod tests {
     fn a_relative_path_is_refused() {
         assert!(read("m.toml", "[state]\ndir = \"var\"\n").is_err());
         assert!(read("m.toml", "[state]\ndir = \"/var/../x\"\n").is_err());
+    }
+
+    #[test]
+    fn the_nearest_path_says_what_is_done_about_drift() {
+        let text = "[policy.drift_at]\n\"/etc/c/certs.d\" = \"report\"\n\"/etc/c/certs.d/a.io\" = \"repair\"\n";
+        let policy = read("m.toml", text).unwrap().policy;
+        let left = ["/etc/c/certs.d", "/etc/c/certs.d/b.io/hosts.toml", "/etc/c/certs.d/a.ios"];
+        let mended = ["/etc/c/config.toml", "/etc/c/certs.d/a.io", "/etc/c/certs.d/a.io/hosts.toml"];
+        assert!(left.iter().all(|path| policy.leaves_drift(path)) && !mended.iter().any(|path| policy.leaves_drift(path)));
+        assert!(read("m.toml", "[policy.drift_at]\n\"certs.d\" = \"report\"\n").is_err());
     }
 
     #[test]

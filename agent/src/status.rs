@@ -1,5 +1,7 @@
 //! The one snapshot of the agent: API, command line, JSON, sd_notify and metrics show this and compute nothing of their own.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{exit, spec::problem::ProblemView};
@@ -174,8 +176,30 @@ pub struct GenerationView {
     pub restores: Option<u64>,
     /// Unified diff, secrets masked; empty in lists.
     pub diff: String,
-    /// Paths where somebody else's version was written over, with where that is kept.
-    pub replaced: Vec<(String, String)>,
+    /// What somebody else had changed where a repair wrote.
+    pub replaced: Vec<ReplacedFile>,
+}
+
+/// A path that was written over, or put back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplacedFile {
+    /// The path.
+    pub path: String,
+    /// Where the other version is kept; empty: there was no file.
+    pub kept_at: String,
+    /// When somebody else changed it, in seconds of Unix time; 0: unknown.
+    pub changed_at: i64,
+    /// Who, as far as the kernel says; empty: unknown.
+    pub changed_by: String,
+}
+
+/// A point in time, in seconds of Unix time, for people.
+#[must_use]
+pub fn moment(at: i64) -> String {
+    match u64::try_from(at) {
+        Ok(seconds @ 1..) => humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string(),
+        _ => "at an unknown time".into(),
+    }
 }
 
 /// How an apply ended, as it is shown.
@@ -191,6 +215,9 @@ pub struct OutcomeView {
     pub cri_gap_ms: u64,
     /// Why it was rolled back or refused.
     pub problems: Vec<ProblemView>,
+    /// What is worth knowing of a change that is in effect.
+    #[serde(default)]
+    pub notices: Vec<ProblemView>,
 }
 
 /// The last change that took a generation.
@@ -322,7 +349,7 @@ pub mod sample {
                 generation: 3,
                 time: 1_800_000_000,
                 who: text("uid 0 (mirrorctl apply)"),
-                outcome: OutcomeView { kind: text("changed"), generation: 3, restarts: 1, cri_gap_ms: 1_240, problems: Vec::new() },
+                outcome: OutcomeView { kind: text("changed"), generation: 3, restarts: 1, cri_gap_ms: 1_240, ..OutcomeView::default() },
             }),
             problems: Vec::new(),
             notices: vec![ProblemView {

@@ -11,6 +11,7 @@ pub mod recover;
 mod undo;
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     time::{Duration, Instant},
 };
@@ -30,8 +31,9 @@ use crate::{
     observed::{
         Observed, Place, Process,
         entry::{Content, Entry},
-        generation::{self, Generation},
+        generation::{self, Generation, Touch},
         record::{Applied, Change, Ending, Hold, HoldCause, Loaded, Note, Parked, Pending, Proof, Record, RestartNote},
+        start::Start,
     },
     plan::{Plan, explain, step::Step},
     spec::{names::Digest, problem::Problem},
@@ -51,8 +53,8 @@ const MOST_DIFF_BYTES: usize = 256 << 10;
 /// How an apply ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is in effect, and that was seen.
-    Changed(Effort),
+    /// It is in effect, and that was seen; with what is worth knowing of it.
+    Changed(Effort, Vec<Problem>),
     /// There was nothing to do.
     Unchanged,
     /// It failed and was undone.
@@ -130,6 +132,15 @@ pub struct Apply<'a> {
     pub lock: &'a Lock,
     /// Ends the settling early: a newer spec is waiting.
     pub newer: &'a Notify,
+    /// What restarts have to bring back.
+    pub ledger: &'a RefCell<Ledger>,
+}
+
+/// What was there before the first restart, for a change, its undo and what is tried after that.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    tasks: BTreeMap<TaskName, u32>,
+    without_cri_since: Option<Instant>,
 }
 
 /// One apply under way.
@@ -143,9 +154,8 @@ struct Run<'a> {
     effort: Effort,
     begun: usize,
     process: Option<Process>,
-    without_cri_since: Option<Instant>,
-    tasks: BTreeMap<TaskName, u32>,
     notices: Vec<Problem>,
+    touched: BTreeMap<String, Touch>,
     restarts: Vec<RestartNote>,
     pending: Option<Pending>,
 }
@@ -205,10 +215,11 @@ impl<'a> Apply<'a> {
             record.inline_inputs.clone_from(inputs);
             record.inline_inputs_for = Some(*text_digest);
         }
-        if order.hold.as_ref().is_none_or(|hold| hold.cause != HoldCause::Rescue) {
+        if !order.is_repair() && order.hold.as_ref().is_none_or(|hold| hold.cause != HoldCause::Rescue) {
             record.parked = None;
         }
         record.pending = None;
+        record.start = record.start.map(|start| with_steps(start, &plan.steps, &observed.config.root.path));
         if observed.containerd.unit.known().is_some() {
             record.place = Some(observed.containerd.place.clone());
         }
@@ -246,20 +257,15 @@ impl<'a> Apply<'a> {
             return Err(Problem::new(undo::INCOMPLETE, "an earlier change is not undone yet", remedy));
         }
         let client = self.host.client(&observed.containerd.place)?;
-        let mut notices = Vec::new();
+        let mut notices = if order.is_undo() { plan.notices.clone() } else { Vec::new() };
         if plan.restart.is_some() && !order.is_undo() {
-            notices = candidate::check(self.host, plan, observed, progress).await?;
+            notices.extend(candidate::check(self.host, plan, observed, progress).await?);
             quiet::wait(self.host, &client, progress).await?;
         }
         self.check_before(plan)?;
-        self.keep_originals(plan, observed, order)?;
+        self.keep_originals(plan, observed)?;
         let generation = observed.record.generation + 1;
-        let tasks = match &plan.restart {
-            // What is dead already has no tasks to lose track of.
-            Some(_) if order.is_undo() => client.tasks().await.unwrap_or_default(),
-            Some(_) => client.tasks().await.map_err(|error| prove::tasks_unknown(&error))?,
-            None => BTreeMap::new(),
-        };
+        self.note_tasks(&client, plan, order).await?;
         let journal =
             Journal::open(self.host, Header::new(generation, order, plan, clock::boot_id())).map_err(|error| state_problem(&error))?;
         Ok(Run {
@@ -272,24 +278,39 @@ impl<'a> Apply<'a> {
             effort: Effort { generation, ..Effort::default() },
             begun: 0,
             process: observed.containerd.process.known().cloned(),
-            without_cri_since: None,
-            tasks,
             notices,
+            touched: self.touched(plan, order),
             restarts: Vec::new(),
             pending: None,
         })
     }
 
+    /// A rescue goes on with what the change it follows had found.
+    async fn note_tasks(self, client: &Containerd, plan: &Plan, order: &Order) -> Result<(), Problem> {
+        if plan.restart.is_none() || !self.ledger.borrow().tasks.is_empty() {
+            return Ok(());
+        }
+        let tasks = match client.tasks().await {
+            Ok(tasks) => tasks,
+            // What is dead already has no tasks to lose track of.
+            Err(_) if order.is_undo() => BTreeMap::new(),
+            Err(error) => return Err(prove::tasks_unknown(&error)),
+        };
+        self.ledger.borrow_mut().tasks = tasks;
+        Ok(())
+    }
+
+    /// Every path that a repair mends was changed by somebody; of another plan, those that are not as we left them.
+    fn touched(self, plan: &Plan, order: &Order) -> BTreeMap<String, Touch> {
+        let mended = plan.steps.iter().map(|step| &step.path).filter(|_| order.is_repair());
+        mended.chain(plan.written_over.keys()).map(|path| (path.clone(), self.host.touch(path))).collect()
+    }
+
     /// Files we replace for the first time are kept by digest before the first write.
-    fn keep_originals(self, plan: &Plan, observed: &Observed, order: &Order) -> Result<(), Problem> {
+    fn keep_originals(self, plan: &Plan, observed: &Observed) -> Result<(), Problem> {
         let state = self.host.state();
         self.keep(&plan.after.kept)?;
-        if order.is_repair() {
-            plan.steps
-                .iter()
-                .filter_map(|step| step.before_content.as_ref())
-                .try_for_each(|content| self.keep(std::slice::from_ref(content)))?;
-        }
+        plan.written_over.values().try_for_each(|content| self.keep(std::slice::from_ref(content)))?;
         for (path, entry) in &plan.after.originals {
             if let (Entry::File(file), false) = (entry, observed.record.originals.contains_key(path)) {
                 let found = self.host.files.read(path).map_err(|error| file_problem(&error))?;
@@ -371,16 +392,21 @@ impl Run<'_> {
     async fn restart(&mut self) -> Result<(), Problem> {
         self.note_restart(self.plan.restart.as_ref().map_or("", |restart| restart.cause.sentence()));
         self.activate().await?;
-        self.notices.extend(prove::tasks(&self.client, &self.tasks).await?);
+        self.notices.extend(self.check_tasks().await?);
         Ok(())
+    }
+
+    async fn check_tasks(&self) -> Result<Vec<Problem>, Problem> {
+        let before = self.apply.ledger.borrow().tasks.clone();
+        prove::tasks(&self.client, &before).await
     }
 
     /// Restarts containerd. While it does not come back, the time without a CRI goes on.
     async fn activate(&mut self) -> Result<(), Problem> {
         let old = self.process.as_ref().map(|process| process.pid);
-        let since = *self.without_cri_since.get_or_insert_with(clock::monotonic);
+        let since = *self.apply.ledger.borrow_mut().without_cri_since.get_or_insert_with(clock::monotonic);
         self.process = Some(activate::restart(self.apply.host, &self.client, old).await?);
-        self.without_cri_since = None;
+        self.apply.ledger.borrow_mut().without_cri_since = None;
         self.effort.cri_gap_ms = self.effort.cri_gap_ms.max(since.elapsed().as_millis() as u64);
         Ok(())
     }
@@ -431,6 +457,7 @@ impl Run<'_> {
         record = with_loaded(record, self.plan, self.process.as_ref());
         if self.effort.restarts > 0 {
             record.owed_restart = None;
+            record.start = self.started(observed, &self.plan.steps);
         }
         if self.plan.wants_mirrors && !self.plan.awaits_restart {
             record = with_proof(record, self.process.as_ref(), None);
@@ -446,7 +473,7 @@ impl Run<'_> {
         let sentence =
             if self.process.is_some() { "is in effect" } else { "is written, and containerd, which does not run, will start with it" };
         progress(Phase::Closed, &format!("generation {generation} {sentence}"));
-        (Outcome::Changed(self.effort), record)
+        (Outcome::Changed(self.effort, self.notices), record)
     }
 
     async fn back(mut self, observed: &Observed, cause: Problem, progress: Progress<'_>) -> (Outcome, Record) {
@@ -461,12 +488,14 @@ impl Run<'_> {
         problems.extend(std::mem::take(&mut undone.problems));
         if self.effort.restarts > 0 && !planted::has("undone-without-restart") {
             self.note_restart("the change was undone");
-            if let Err(problem) = self.activate().await {
-                problems.push(undo::node_at_fault(&problem));
+            match self.activate().await {
+                Ok(()) => problems.extend(self.check_tasks().await.unwrap_or_else(|lost| vec![lost])),
+                Err(problem) => problems.push(undo::node_at_fault(&problem)),
             }
         }
         let mut record = undo::with_edited(observed.record.clone(), &undone.edited, &self.journal.header().claims);
         record.generation = self.effort.generation;
+        record.start = if self.effort.restarts > 0 { self.started(observed, &[]) } else { record.start };
         // What cost a restart is not tried again by itself, whatever the reason.
         let may_be_retried =
             self.effort.restarts == 0 && (is_transient(&problems) || is_contested(&problems)) || planted::has("failed-spec-not-parked");
@@ -497,6 +526,11 @@ impl Run<'_> {
         }
     }
 
+    /// What the process that runs now was started from.
+    fn started(&self, observed: &Observed, steps: &[Step]) -> Option<Start> {
+        self.process.as_ref().map(|process| with_steps(observed.start_of(process), steps, &self.place.config))
+    }
+
     /// The change as a past one; the record learns of it.
     fn past(&self, record: &mut Record, ending: Ending, problems: &[Problem]) -> Generation {
         let change = Change {
@@ -518,15 +552,10 @@ impl Run<'_> {
             restores: self.order.restores,
             applied: self.order.applied.clone(),
             diff: explain::diff_of(self.plan, MOST_DIFF_BYTES),
-            replaced: if self.order.is_repair() { replaced(self.plan) } else { BTreeMap::new() },
+            replaced: self.plan.written_over.iter().map(|(path, content)| (path.clone(), content.digest())).collect(),
+            touched: self.touched.clone(),
         }
     }
-}
-
-/// What was at the paths of a plan before it.
-fn replaced(plan: &Plan) -> BTreeMap<String, Digest> {
-    let contents = plan.steps.iter().filter_map(|step| Some((step.path.clone(), step.before_content.as_ref()?.digest())));
-    contents.collect()
 }
 
 /// Directories are compared by what a step says of them; files inside have steps of their own.
@@ -535,6 +564,14 @@ fn is_expected(found: &Entry, expected: &Entry) -> bool {
         (Entry::Directory { .. }, Entry::Directory { files, .. }) if files.is_empty() => true,
         _ => found == expected,
     }
+}
+
+/// What the running process was started from, once steps that need no restart are taken.
+fn with_steps(mut start: Start, steps: &[Step], config: &str) -> Start {
+    for step in steps.iter().filter(|step| step.path == config) {
+        start.moved_on(&step.path, step.before.digest().copied(), step.after().digest().copied());
+    }
+    start
 }
 
 fn with_loaded(mut record: Record, plan: &Plan, process: Option<&Process>) -> Record {

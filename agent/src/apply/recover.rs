@@ -116,9 +116,16 @@ fn interrupted(header: &journal::Header, problems: &[Problem], was_restarted: bo
         cri_gap_ms: 0,
         problems: std::iter::once(&cause).chain(problems).map(Note::from).collect(),
     };
-    let reason = header.reason.clone();
-    let (restores, applied, diff, replaced) = (None, None, String::new(), BTreeMap::new());
-    Generation { version: generation::FORMAT, change, reason, restores, applied, diff, replaced }
+    Generation {
+        version: generation::FORMAT,
+        change,
+        reason: header.reason.clone(),
+        restores: None,
+        applied: None,
+        diff: String::new(),
+        replaced: BTreeMap::new(),
+        touched: BTreeMap::new(),
+    }
 }
 
 /// Temporary names and nonce directories; no apply is open any more.

@@ -20,7 +20,7 @@ pub async fn run(global: &Global, apply: Apply, output: &mut Output) -> Done {
     let complete = local::complete(&apply.file, apply.spec.cluster.as_deref(), &apply.spec.secrets_dir)?;
     let order = ApplyOrder {
         spec: Some(complete.into_source()),
-        take_over: apply.spec.take_over,
+        allowed: apply.spec.allowed(),
         etag: apply.etag,
         request_id: apply.request_id,
         confirm_within: apply.confirm_within,

@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::config::{Layout, SECRETS_DIR, SOCKET_PATH};
+use crate::{
+    config::{ForeignChange, Layout, SECRETS_DIR, SOCKET_PATH},
+    plan::Allowed,
+};
 
 /// Heading of what goes for every verb.
 const GLOBAL: &str = "Options of every command";
@@ -182,12 +185,22 @@ pub struct SpecOptions {
     /// Replace what others wrote for this host; may be repeated
     #[arg(long, value_name = "HOST")]
     pub take_over: Vec<String>,
+    /// Let a restart make effective what others changed since containerd was started; may be repeated
+    #[arg(long, value_name = "WHAT")]
+    pub accept: Vec<ForeignChange>,
     /// Where secrets that the spec names are on this machine, as NAMESPACE/NAME/KEY
     #[arg(long, value_name = "DIR", default_value = SECRETS_DIR)]
     pub secrets_dir: String,
     /// Which Cluster counts, when the file holds several
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
+}
+
+impl SpecOptions {
+    /// What may be done to what is others'.
+    pub fn allowed(&self) -> Allowed {
+        Allowed { take_over: self.take_over.iter().cloned().collect(), accept: self.accept.iter().copied().collect() }
+    }
 }
 
 /// `render`.

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use crate::{
     diagnose::test_pull::{PullEvent, PullOrder},
     exit,
-    plan::explain::PlanView,
+    plan::{Allowed, explain::PlanView},
     reconcile::commands::{ApplyEvent, ApplyOrder, RestoreOrder, RevertOrder, SpecSource},
     status::{GenerationView, OutcomeView, Status},
     wire::{self, failure::CallFailed, v1, v1::mirror_service_client::MirrorServiceClient, v1::pull_service_client::PullServiceClient},
@@ -77,10 +77,9 @@ impl Client {
     ///
     /// # Errors
     /// When the daemon does not answer, or refuses the spec.
-    pub async fn plan(&self, spec: Option<SpecSource>, take_over: Vec<String>) -> Result<(PlanView, String), Failure> {
+    pub async fn plan(&self, spec: Option<SpecSource>, allowed: Allowed) -> Result<(PlanView, String), Failure> {
         let mut mirrors = self.mirrors();
-        let request = v1::PlanSpecRequest { spec: Some(wire::spec_message(spec)), take_over };
-        let answer = self.question(mirrors.plan_spec(request)).await?.into_inner();
+        let answer = self.question(mirrors.plan_spec(wire::plan_request(spec, allowed))).await?.into_inner();
         Ok((answer.plan.unwrap_or_default().into(), answer.etag))
     }
 

@@ -23,7 +23,7 @@ pub async fn run(global: &Global, file: Option<String>, spec: SpecOptions, outpu
         Some(file) => Some(local::complete(file, spec.cluster.as_deref(), &spec.secrets_dir)?.into_source()),
         None => None,
     };
-    let (plan, etag) = connect(global).await?.plan(source, spec.take_over).await?;
+    let (plan, etag) = connect(global).await?.plan(source, spec.allowed()).await?;
     output.answer(&Planned { plan: &plan, etag: &etag }, |paint| show::plan(&plan, paint));
     Ok(exit_of(&plan))
 }

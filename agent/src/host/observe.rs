@@ -93,7 +93,10 @@ impl Host {
             return (Fact::Unknown("the root is not this node's".into()), 0);
         }
         match units::look(&self.settings.containerd.unit).await {
-            Ok((unit, pid)) => (Fact::Known(unit), pid),
+            Ok((unit, pid)) => {
+                let files = unit.files.iter().map(|file| self.read_through_links(&file.path)).collect();
+                (Fact::Known(Unit { files, ..unit }), pid)
+            }
             Err(error) => (Fact::Unknown(error.to_string()), 0),
         }
     }
@@ -153,7 +156,7 @@ impl Host {
         let tree = self.hosts_tree(hosts_dir).map_err(unreadable)?;
         let proven = self.proven(&client, &containerd, &record, &config, &registry).await;
         let originals = self.originals(&record);
-        Ok(Observed {
+        let mut observed = Observed {
             missing_parents: self.missing_parents(&containerd.place.config),
             made_directories: self.made_directories(&record),
             other_roots: self.other_roots(&registry, version.as_ref()).map_err(unreadable)?,
@@ -167,7 +170,10 @@ impl Host {
             config,
             record,
             proven,
-        })
+        };
+        // Seen once, before somebody edits a file, it is known from then on.
+        observed.record.start = observed.start().or(observed.record.start);
+        Ok(observed)
     }
 
     /// Looks up what a restart needs.
@@ -237,7 +243,7 @@ impl Host {
                 if !seen.insert(import.clone()) {
                     continue;
                 }
-                let file = self.imported(&import);
+                let file = self.read_through_links(&import);
                 queue.push_back((import, file.text.clone()));
                 files.push(file);
             }
@@ -245,8 +251,8 @@ impl Host {
         files
     }
 
-    /// Links are followed, as containerd does.
-    fn imported(&self, path: &str) -> ConfigFile {
+    /// Links are followed, as containerd and systemd do.
+    fn read_through_links(&self, path: &str) -> ConfigFile {
         let text = self.files.read_named(path, CONFIG_LIMIT).ok().map(Content::from);
         ConfigFile { path: path.to_owned(), changed_ms: self.files.changed_ms(path).unwrap_or(0), text }
     }
@@ -260,7 +266,7 @@ impl Host {
         if self.is_offline || config.root.text.is_none() || version.is_none() {
             return None;
         }
-        let files = std::iter::once(&config.root).chain(&config.imports).map(|file| (file.path.clone(), file.changed_ms));
+        let files = config.files().map(|file| (file.path.clone(), file.changed_ms));
         let key = (place.binary.clone(), files.collect());
         if let Some(dumped) = self.asked.borrow().dumps.get(&key) {
             return Some(dumped.clone());

@@ -10,7 +10,7 @@ use tokio_stream::StreamExt;
 use zbus::{Connection, OwnedObjectPath, proxy};
 
 use super::commands::{self, CommandError};
-use crate::observed::Unit;
+use crate::observed::{ConfigFile, Unit};
 
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -36,6 +36,10 @@ trait UnitProperties {
     fn active_state(&self) -> zbus::Result<String>;
     #[zbus(property(emits_changed_signal = "false"))]
     fn need_daemon_reload(&self) -> zbus::Result<bool>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn fragment_path(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn drop_in_paths(&self) -> zbus::Result<Vec<String>>;
 }
 
 /// One command of ExecStart as systemd hands it out: path, arguments, and what became of its last run.
@@ -81,7 +85,7 @@ async fn connect() -> Result<Connection, UnitError> {
     timeout(CALL_DEADLINE, bus).await.map_err(|_| UnitError::Late(CALL_DEADLINE))?.map_err(UnitError::Unreachable)
 }
 
-/// What systemd says of a unit.
+/// What systemd says of a unit. Its files are named, not read.
 ///
 /// # Errors
 /// When systemd cannot be reached or refuses.
@@ -93,7 +97,7 @@ pub async fn look(name: &str) -> Result<(Unit, u32), UnitError> {
 }
 
 async fn look_by_systemctl(name: &str) -> Result<(Unit, u32), UnitError> {
-    const PROPERTIES: &str = "LoadState,ActiveState,KillMode,NeedDaemonReload,MainPID,ExecStart";
+    const PROPERTIES: &str = "LoadState,ActiveState,KillMode,NeedDaemonReload,MainPID,ExecStart,FragmentPath,DropInPaths";
     let text = commands::systemctl(&["show", "--property", PROPERTIES, name], CALL_DEADLINE).await.map_err(UnitError::Systemctl)?;
     Ok(shown(name, &text))
 }
@@ -109,6 +113,7 @@ fn shown(name: &str, text: &str) -> (Unit, u32) {
         kill_mode: value("KillMode").to_owned(),
         needs_daemon_reload: value("NeedDaemonReload") == "yes",
         exec_start: arguments.split_whitespace().map(str::to_owned).collect(),
+        files: ["FragmentPath", "DropInPaths"].into_iter().flat_map(|key| value(key).split_whitespace()).map(unread).collect(),
     };
     (unit, value("MainPID").parse().unwrap_or(0))
 }
@@ -128,7 +133,9 @@ async fn look_now(name: &str) -> Result<(Unit, u32), UnitError> {
         .next()
         .map(|command| with_program(command.0, command.1))
         .unwrap_or_default();
+    let files = std::iter::once(unit.fragment_path().await?).chain(unit.drop_in_paths().await?);
     let facts = Unit {
+        files: files.filter(|path| !path.is_empty()).map(|path| unread(&path)).collect(),
         name: name.to_owned(),
         load_state: unit.load_state().await?,
         active_state: unit.active_state().await?,
@@ -137,6 +144,10 @@ async fn look_now(name: &str) -> Result<(Unit, u32), UnitError> {
         exec_start,
     };
     Ok((facts, service.main_pid().await.unwrap_or(0)))
+}
+
+fn unread(path: &str) -> ConfigFile {
+    ConfigFile { path: path.to_owned(), text: None, changed_ms: 0 }
 }
 
 fn with_program(program: String, arguments: Vec<String>) -> Vec<String> {
@@ -188,8 +199,9 @@ mod tests {
 
     #[test]
     fn systemctl_show_is_read() {
-        let text = "MainPID=42\nExecStart={ path=/usr/bin/containerd ; argv[]=/usr/bin/containerd --config /etc/c.toml ; ignore_errors=no ; pid=42 }\nLoadState=loaded\nActiveState=active\nKillMode=process\nNeedDaemonReload=no\n";
+        let text = "MainPID=42\nExecStart={ path=/usr/bin/containerd ; argv[]=/usr/bin/containerd --config /etc/c.toml ; ignore_errors=no ; pid=42 }\nLoadState=loaded\nActiveState=active\nKillMode=process\nNeedDaemonReload=no\nFragmentPath=/u.service\nDropInPaths=/d/a.conf /d/b.conf\n";
         let (unit, pid) = shown("containerd.service", text);
         assert_eq!((pid, unit.kill_mode.as_str(), unit.config_argument()), (42, "process", Some("/etc/c.toml")));
+        assert_eq!(unit.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["/u.service", "/d/a.conf", "/d/b.conf"]);
     }
 }

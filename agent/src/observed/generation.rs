@@ -31,6 +31,20 @@ pub struct Generation {
     /// What somebody else had written where it wrote; content is kept by digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub replaced: BTreeMap<String, Digest>,
+    /// When somebody else had last changed the paths of a repair, and who.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub touched: BTreeMap<String, Touch>,
+}
+
+/// The last change of a path that was not ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Touch {
+    /// When, in seconds of Unix time; of a path that is gone, when its directory last changed. 0: unknown.
+    pub time: i64,
+    /// Who, as far as the kernel says; empty: unknown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
 }
 
 impl Generation {

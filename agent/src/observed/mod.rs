@@ -4,6 +4,7 @@ pub mod effective;
 pub mod entry;
 pub mod generation;
 pub mod record;
+pub mod start;
 pub mod version;
 
 use std::{
@@ -78,6 +79,8 @@ pub struct Unit {
     pub needs_daemon_reload: bool,
     /// Program and arguments of ExecStart.
     pub exec_start: Vec<String>,
+    /// The unit's own file and its drop-ins.
+    pub files: Vec<ConfigFile>,
 }
 
 impl Unit {
@@ -159,8 +162,8 @@ impl Containerd {
     }
 }
 
-/// One file that containerd's config is made of.
-#[derive(Debug, Clone)]
+/// One file that says how containerd is to be: of its config, or of its unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigFile {
     /// Its path.
     pub path: String,
@@ -190,6 +193,11 @@ impl Config {
     #[must_use]
     pub fn changed_ms(&self) -> i64 {
         self.imports.iter().map(|file| file.changed_ms).fold(self.root.changed_ms, i64::max)
+    }
+
+    /// Root and imports.
+    pub fn files(&self) -> impl Iterator<Item = &ConfigFile> + Clone {
+        std::iter::once(&self.root).chain(&self.imports)
     }
 }
 

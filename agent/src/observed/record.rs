@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Asks, Place, Process, entry::Entry};
+use super::{Asks, Place, Process, entry::Entry, start::Start};
 use crate::spec::{names::Digest, problem::Problem};
 
 /// The format written by this release.
@@ -41,6 +41,8 @@ pub struct Record {
     pub asks: BTreeMap<String, Asks>,
     /// The registry settings that the running containerd was started with.
     pub loaded: Option<Loaded>,
+    /// The files that the running containerd was started from.
+    pub start: Option<Start>,
     /// The last proof that containerd reads our directory.
     pub proof: Option<Proof>,
     /// The last change that took a generation.
@@ -297,7 +299,7 @@ pub struct Change {
     pub restarts: u32,
     /// Longest time without a CRI, in milliseconds.
     pub cri_gap_ms: u64,
-    /// What went wrong.
+    /// What went wrong; of one that is in effect, what is worth knowing.
     pub problems: Vec<Note>,
 }
 

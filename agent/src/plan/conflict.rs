@@ -1,9 +1,14 @@
 //! Who else wrote what we would write: refusals that name the file, show it, and say how to go on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::step::Step;
 use crate::{
-    observed::{HostEntry, Observed, effective::Registry, entry::Entry},
+    observed::{
+        HostEntry, Observed,
+        effective::Registry,
+        entry::{Content, Entry},
+    },
     render::host_directory::{DEFAULT_DIRECTORY, HOSTS_TOML},
     spec::problem::Problem,
 };
@@ -108,9 +113,10 @@ pub fn shadows_default(observed: &Observed, hosts_dir: &str, has_default: bool) 
         .collect()
 }
 
-/// Host directories of others that containerd does not read now, and will as soon as `config_path` names their directory.
+/// Host directories of others that containerd does not read now, and will as soon as `config_path` names their directory; those that are
+/// replaced then are not.
 #[must_use]
-pub fn wakes_up(observed: &Observed, registry: &Registry, hosts_dir: &str) -> Option<Problem> {
+pub fn wakes_up(observed: &Observed, registry: &Registry, hosts_dir: &str, is_replaced: impl Fn(&str) -> bool) -> Option<Problem> {
     if registry.config_path.iter().any(|path| path.split(':').any(|root| root.trim_end_matches('/') == hosts_dir)) {
         return None;
     }
@@ -118,6 +124,7 @@ pub fn wakes_up(observed: &Observed, registry: &Registry, hosts_dir: &str) -> Op
     let names: Vec<&str> = foreign
         .filter(|(_, entry)| matches!(entry.entry, Entry::Directory { .. } | Entry::Symlink { .. }))
         .map(|(name, _)| name.as_str())
+        .filter(|name| !is_replaced(name))
         .collect();
     if names.is_empty() {
         return None;
@@ -127,6 +134,31 @@ pub fn wakes_up(observed: &Observed, registry: &Registry, hosts_dir: &str) -> Op
         format!("{hosts_dir} holds host directories of others that containerd does not read yet and will then: {}", names.join(", ")),
         "look through them; one that names a missing CA fails every pull of its registry",
     ))
+}
+
+/// Files of ours that steps write over or take away, and that are not as we left them.
+#[must_use]
+pub fn written_over(observed: &Observed, hosts_dir: &str, steps: &[Step]) -> BTreeMap<String, Content> {
+    let record = &observed.record;
+    let left = |path: &str| {
+        let (directory, name) = path.rsplit_once('/').unwrap_or_default();
+        match (record.owned.get(path), record.owned.get(directory)) {
+            (Some(entry), _) => entry.digest().copied(),
+            (None, Some(Entry::Directory { files, .. })) => files.get(name).map(|file| file.digest),
+            _ => None,
+        }
+    };
+    let of_directory = |step: &Step| {
+        let name = step.path.strip_prefix(hosts_dir)?.strip_prefix('/')?;
+        let text = observed.hosts_dir.as_ref()?.get(name)?.hosts_toml.clone()?;
+        Some((format!("{}/{HOSTS_TOML}", step.path), text))
+    };
+    let there = steps.iter().filter_map(|step| match (&step.before, &step.before_content) {
+        (_, Some(content)) => Some((step.path.clone(), content.clone())),
+        (Entry::Directory { .. }, None) => of_directory(step),
+        _ => None,
+    });
+    there.filter(|(path, content)| left(path).is_some_and(|left| left != content.digest())).collect()
 }
 
 /// Whether a file in one of our directories is a support file of ours by its name.

@@ -220,10 +220,10 @@ fn restart_line(plan: &Plan) -> String {
         None if plan.awaits_restart => "needed, left to you".into(),
         None => "no".into(),
         Some(restart) => {
-            let also = if restart.also_effective.is_empty() {
+            let also: String = if restart.also_effective.is_empty() {
                 "nothing else".into()
             } else {
-                format!("\n    {}", restart.also_effective.join("\n    "))
+                restart.also_effective.iter().map(|(_, sentence)| format!("\n    {sentence}")).collect()
             };
             format!("yes, because {}; which also makes effective: {also}", restart.cause.sentence())
         }
@@ -291,7 +291,7 @@ pub fn view(plan: &Plan) -> PlanView {
         restart: plan.restart.as_ref().map(|restart| RestartView {
             cause: restart.cause.code().into(),
             reason: restart.cause.sentence().into(),
-            also_effective: restart.also_effective.clone(),
+            also_effective: restart.also_effective.iter().map(|(_, sentence)| sentence.clone()).collect(),
         }),
         notices: plan.notices.iter().map(ProblemView::from).collect(),
         refusals: plan.refusals.iter().map(ProblemView::from).collect(),

@@ -25,7 +25,6 @@ pub fn lay<'a>(view: &View<'a>) -> Result<Laid<'a>, Vec<Problem>> {
     let hosts_dir = &policy.hosts_dir;
     let mut notices = Vec::new();
     let carried = Finder { observed, registry: others, version, hosts_dir, desired }.find(&mut notices);
-    notices.extend(conflict::wakes_up(observed, &view.effective.registry, hosts_dir));
     let record = &observed.record;
     let reader = Reader {
         version,
@@ -36,11 +35,12 @@ pub fn lay<'a>(view: &View<'a>) -> Result<Laid<'a>, Vec<Problem>> {
         named_files: &observed.named_files,
     };
     let mut rendered = host_directory::render(desired, &carried, &reader)?;
+    notices.extend(conflict::wakes_up(observed, &view.effective.registry, hosts_dir, |name| rendered.directories.contains_key(name)));
     notices.append(&mut rendered.notices);
     let has_default = rendered.directories.contains_key(host_directory::DEFAULT_DIRECTORY);
     notices.extend(conflict::shadows_default(observed, hosts_dir, has_default));
     let names = rendered.directories.keys();
-    let refusals = names.filter_map(|name| conflict::host_problem(observed, hosts_dir, name, &policy.take_over)).collect();
+    let refusals = names.filter_map(|name| conflict::host_problem(observed, hosts_dir, name, &policy.allowed.take_over)).collect();
     let goal = goal(view, &rendered);
     notices.extend(config_login_notice(&rendered, version));
     let links = carried.links.clone();

@@ -86,7 +86,7 @@ fn refusals(view: &View<'_>, tables: &Tables<'_>, carried: &Carried) -> Vec<Prob
     let mut refusals: Vec<Problem> = dark_directories(view).into_iter().collect();
     refusals.extend(tables.support.as_ref().and_then(|_| support_conflict(view.observed, &view.policy.hosts_dir)));
     let record = &view.observed.record;
-    let is_allowed = |host: &str| view.policy.take_over.contains(host);
+    let is_allowed = |host: &str| view.policy.allowed.take_over.contains(host);
     let is_ours = |host: &str| record.legacy.as_ref().is_some_and(|legacy| legacy.tls.contains(host));
     let tls = tables.tls.iter().filter(|(host, tls)| carried.tls.get(*host).is_some_and(|there| there != *tls) && !is_ours(host));
     refusals.extend(tls.filter(|(host, _)| !is_allowed(host)).map(|(host, _)| config_conflict(view, host, "tls")));

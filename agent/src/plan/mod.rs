@@ -24,7 +24,7 @@ pub use restore::restore;
 use step::{Change, NewFile, Step};
 
 use crate::{
-    config::Layout,
+    config::{ForeignChange, Layout},
     observed::{
         Fact, Observed,
         effective::{self, ConfigText, Effective, Registry},
@@ -36,6 +36,15 @@ use crate::{
     spec::{desired::Desired, names::Digest, problem::Problem},
 };
 
+/// What settings or a caller allow to be done to what is others'.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Hosts whose foreign files may be replaced.
+    pub take_over: TakeOver,
+    /// What of others a restart may make effective.
+    pub accept: BTreeSet<ForeignChange>,
+}
+
 /// What the operator's settings say about plans.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -43,8 +52,8 @@ pub struct Policy {
     pub layout: Layout,
     /// The directory of host directories.
     pub hosts_dir: String,
-    /// Hosts whose foreign files may be replaced.
-    pub take_over: TakeOver,
+    /// What may be done to what is others'.
+    pub allowed: Allowed,
     /// Whether somebody can be asked to restart containerd.
     pub can_restart: bool,
     /// That somebody is systemd.
@@ -99,6 +108,8 @@ pub struct Plan {
     pub spec_digest: Option<Digest>,
     /// What the record becomes.
     pub after: After,
+    /// What somebody else wrote since where the steps write, by path: it is kept.
+    pub written_over: BTreeMap<String, Content>,
 }
 
 impl Plan {
@@ -106,6 +117,27 @@ impl Plan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.restart.is_none()
+    }
+
+    /// The same without the steps of some paths. Where config.toml is among them, containerd is neither restarted nor asked for a proof.
+    #[must_use]
+    pub fn without(&self, record: &Record, is_left: impl Fn(&str) -> bool) -> Self {
+        let mut plan = self.clone();
+        plan.steps.retain(|step| !is_left(&step.path));
+        plan.written_over.retain(|path, _| !is_left(path));
+        let config = record.place.as_ref().map_or("", |place| place.config.as_str());
+        let is_of_config = self.restart.is_some() || self.awaits_restart || self.steps.iter().any(|step| step.path == config);
+        if !(is_of_config && is_left(config)) {
+            return plan;
+        }
+        let as_remembered = |after: &mut BTreeMap<String, Entry>, before: &BTreeMap<String, Entry>| match before.get(config) {
+            Some(entry) => drop(after.insert(config.to_owned(), entry.clone())),
+            None => drop(after.remove(config)),
+        };
+        as_remembered(&mut plan.after.owned, &record.owned);
+        as_remembered(&mut plan.after.originals, &record.originals);
+        plan.after.settings = None;
+        Self { restart: None, awaits_restart: false, wants_mirrors: false, ..plan }
     }
 
     fn refused(refusals: Vec<Problem>) -> Self {
@@ -254,7 +286,8 @@ fn finish(
     let question = Question { after: wanted, on_disk: on_disk.digest(former), changes, wants_mirrors };
     let is_nothing_of_ours = steps.is_empty() && !wants_mirrors && observed.record.owned.is_empty();
     let needed = restart::decide(observed, &question).filter(|_| !is_nothing_of_ours);
-    let mut plan = Plan { steps, wants_mirrors, after, ..Plan::default() };
+    let written_over = conflict::written_over(observed, &policy.hosts_dir, &steps);
+    let mut plan = Plan { steps, wants_mirrors, after, written_over, ..Plan::default() };
     match needed {
         Some(_) if !policy.can_restart => {
             plan.awaits_restart = true;
@@ -266,9 +299,10 @@ fn finish(
         }
         Some(mut restart) => {
             let waking = notices.iter().filter(|notice| notice.code == "restart.wakes-up");
-            restart.also_effective.extend(waking.map(|notice| notice.message.clone()));
+            restart.also_effective.extend(waking.map(|notice| (ForeignChange::HostDirectories, notice.message.clone())));
             if !policy.is_undo {
                 plan.refusals = restart::refusals(observed, policy.by_systemd, policy.max_per_hour);
+                plan.refusals.extend(restart::foreign_refusal(observed, &restart, &policy.allowed.accept));
             }
             plan.restart = Some(restart);
         }
@@ -332,7 +366,7 @@ fn rebase_original(observed: &Observed, after: &mut After, carried: &Carried) ->
     let path = &observed.config.root.path;
     let Some(text) = observed.config.root.text.as_ref().and_then(Content::text) else { return Ok(()) };
     let original = observed.originals.get(path).and_then(Content::text);
-    let text = config_toml::give_back(path, text, original, observed.record.own_keys(), carried)?;
+    let text = config_toml::give_back(path, text, original, observed.record.own_keys(), carried, |_| false)?;
     let content = Content::from(text);
     let attributes = given_back_attributes(observed);
     after.originals.insert(path.clone(), Entry::File(FileState { digest: content.digest(), attributes }));

@@ -1,7 +1,10 @@
 //! Whether containerd has to be restarted. The table: host directories never (containerd reads them at every pull); config.toml only when the
 //! registry settings in effect differ from those the running process was started with.
 
+use std::collections::BTreeSet;
+
 use crate::{
+    config::ForeignChange,
     observed::{Fact, Observed, record::RestartNote},
     spec::{names::Digest, problem::Problem},
 };
@@ -47,8 +50,8 @@ impl Cause {
 pub struct Restart {
     /// Why.
     pub cause: Cause,
-    /// What else becomes effective with it, a sentence each.
-    pub also_effective: Vec<String>,
+    /// What of others becomes effective with it, a sentence each.
+    pub also_effective: Vec<(ForeignChange, String)>,
 }
 
 /// What is known of the running process and what it is to have.
@@ -80,26 +83,48 @@ pub fn decide(observed: &Observed, question: &Question) -> Option<Restart> {
         None if question.wants_mirrors && observed.proven.known() == Some(&true) => return None,
         None => Cause::NotLoaded,
     };
-    Some(Restart { cause, also_effective: also_effective(observed, observed.containerd.started_ms) })
+    Some(Restart { cause, also_effective: also_effective(observed) })
 }
 
-fn also_effective(observed: &Observed, started_ms: i64) -> Vec<String> {
+fn also_effective(observed: &Observed) -> Vec<(ForeignChange, String)> {
     let containerd = &observed.containerd;
     let mut sentences = Vec::new();
     if let (Some(running), Some(installed)) = (containerd.running.known(), containerd.installed.known())
         && running.as_str().trim_start_matches('v') != installed.as_str().trim_start_matches('v')
     {
-        sentences.push(format!("containerd {installed} is installed, {running} is running: the restart starts {installed}"));
+        let sentence = format!("containerd {installed} is installed, {running} is running: the restart starts {installed}");
+        sentences.push((ForeignChange::Upgrade, sentence));
     }
-    let config = &observed.config;
-    let newer = std::iter::once(&config.root).chain(&config.imports).filter(|file| file.text.is_some() && file.changed_ms > started_ms);
-    sentences.extend(newer.map(|file| format!("{} was changed after containerd was started", file.path)));
+    let changed = observed.changed_since_start();
+    let sentence = |path: String| format!("{path} was changed after containerd was started");
+    sentences.extend(changed.config.into_iter().map(|path| (ForeignChange::Config, sentence(path))));
+    sentences.extend(changed.unit.into_iter().map(|path| (ForeignChange::Unit, sentence(path))));
     if containerd.unit.known().is_some_and(|unit| unit.needs_daemon_reload) {
-        sentences.push(
-            "the unit's files changed since systemd read them; without \"systemctl daemon-reload\" the restart uses the old ones".into(),
-        );
+        let sentence =
+            "the unit's files changed since systemd read them; without \"systemctl daemon-reload\" the restart uses the old ones";
+        sentences.push((ForeignChange::Unit, sentence.into()));
     }
     sentences
+}
+
+/// Changes of others that nobody tried yet: whoever made them says when they become effective, or that they may.
+#[must_use]
+pub fn foreign_refusal(observed: &Observed, restart: &Restart, accepted: &BTreeSet<ForeignChange>) -> Option<Problem> {
+    let others: Vec<&(ForeignChange, String)> = restart.also_effective.iter().filter(|(kind, _)| !accepted.contains(kind)).collect();
+    let kinds: BTreeSet<&str> = others.iter().map(|(kind, _)| kind.word()).collect();
+    let unit = observed.containerd.unit.known().map_or("containerd", |unit| &unit.name);
+    (!others.is_empty()).then(|| {
+        let sentences: Vec<&str> = others.iter().map(|(_, sentence)| sentence.as_str()).collect();
+        let flags: Vec<String> = kinds.iter().map(|kind| format!("--accept {kind}")).collect();
+        // Only our own restart makes these effective.
+        let is_ours_alone = kinds.iter().all(|kind| *kind == ForeignChange::HostDirectories.word());
+        let by_hand = if is_ours_alone { String::new() } else { format!("\"systemctl restart {unit}\" at a moment of your choosing, or ") };
+        Problem::new(
+            "restart.also-effective",
+            format!("a restart of containerd would also make effective what others changed: {}", sentences.join("; ")),
+            format!("when that is meant, {by_hand}apply with {} (or [restart] accept)", flags.join(" ")),
+        )
+    })
 }
 
 /// Why a restart may not be done now. An undo is never refused.

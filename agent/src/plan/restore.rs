@@ -10,6 +10,7 @@ use super::{
 use crate::{
     observed::{
         Observed,
+        effective::ConfigText,
         entry::{Attributes, Content, Entry},
     },
     render::{config_toml, legacy::SUPPORT_DIRECTORY},
@@ -32,7 +33,13 @@ pub fn restore(observed: &Observed, policy: &Policy) -> Plan {
     let (given_back, _) = directories.finish(true);
     steps.extend(given_back);
     steps.extend(empty_directories(observed, policy, &steps));
-    super::finish(observed, policy, steps, After::default(), notices, false)
+    let mut plan = super::finish(observed, policy, steps, After::default(), notices, false);
+    let config = &observed.config.root.path;
+    plan.notices.extend(plan.written_over.keys().filter(|path| *path != config).map(|path| {
+        let message = format!("{path} was edited by somebody else since; it goes, and their version is kept");
+        Problem::new("restore.conflict", message, "see \"mirrorctl show\" for where it is")
+    }));
+    plan
 }
 
 /// Nobody restarts containerd now, and without the CA files it names it would fail every pull from their mirrors.
@@ -67,6 +74,10 @@ fn config_step(observed: &Observed, notices: &mut Vec<Problem>) -> Result<Option
                 format!("{path} was edited since; only the registry keys go back, the edit stays"),
                 "",
             ));
+            notices.extend(their_config_path(observed).map(|theirs| {
+                let message = format!("config_path = \"{theirs}\" in {path} was set by somebody else since, and stays");
+                Problem::new("restore.conflict", message, "take it out by hand when it is not meant")
+            }));
             merged(observed, content)?
         }
     };
@@ -88,8 +99,26 @@ fn merged(observed: &Observed, original: Option<&Content>) -> Result<Change, Pro
     let path = &observed.config.root.path;
     let record = &observed.record;
     let text = observed.config.root.text.as_ref().and_then(Content::text).unwrap_or_default();
-    let merged = config_toml::give_back(path, text, original.and_then(Content::text), record.own_keys(), &record.carried)?;
+    let merged = config_toml::give_back(path, text, original.and_then(Content::text), record.own_keys(), &record.carried, |value| {
+        is_theirs(observed, value)
+    })?;
     Ok(Change::PutFile(NewFile { content: merged.into(), attributes: super::given_back_attributes(observed) }))
+}
+
+/// What `config_path` names since somebody else changed it.
+fn their_config_path(observed: &Observed) -> Option<String> {
+    let root = &observed.config.root;
+    let named = ConfigText::parse(&root.path, root.text.as_ref().and_then(Content::text)).ok()?.registry().config_path?;
+    is_theirs(observed, &named).then_some(named)
+}
+
+/// Neither the directory that ours are in, nor what was there before us.
+fn is_theirs(observed: &Observed, config_path: &str) -> bool {
+    let root = &observed.config.root;
+    let is_ours = observed.record.owned.keys().any(|path| path.strip_prefix(config_path).is_some_and(|rest| rest.starts_with('/')));
+    let original = observed.originals.get(&root.path).and_then(Content::text);
+    let before = ConfigText::parse(&root.path, original).ok().and_then(|original| original.registry().config_path);
+    !config_path.is_empty() && !is_ours && before.as_deref() != Some(config_path)
 }
 
 fn lost_original(path: &str) -> Problem {

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     apply::journal::Phase,
-    plan::explain::PlanView,
+    plan::{Allowed, explain::PlanView},
     spec::problem::Problem,
     status::{GenerationView, OutcomeView, Status},
 };
@@ -33,8 +33,8 @@ impl std::fmt::Debug for SpecSource {
 pub struct ApplyOrder {
     /// The spec; `None`: the node's own.
     pub spec: Option<SpecSource>,
-    /// Hosts whose foreign files may be replaced.
-    pub take_over: Vec<String>,
+    /// What may be done to what is others'.
+    pub allowed: Allowed,
     /// What the caller believes to be so; empty: not checked.
     pub etag: String,
     /// Same id and body: same answer and one effect; empty: none.
@@ -138,8 +138,8 @@ pub enum Command {
     Plan {
         /// The spec; `None`: the node's own.
         spec: Option<SpecSource>,
-        /// Hosts whose foreign files may be replaced.
-        take_over: Vec<String>,
+        /// What may be done to what is others'.
+        allowed: Allowed,
         /// The mirrors may be asked how they want to be logged in to: not for everybody who can open the socket.
         may_probe: bool,
         /// Where the answer goes.

@@ -15,6 +15,7 @@ use crate::{
         generation::Generation,
         record::{Applied, HoldCause},
     },
+    plan::Allowed,
     spec::problem::Problem,
     status::{GenerationView, Status},
 };
@@ -162,7 +163,7 @@ impl Reconciler {
             None => self.look_back().await?,
             Some(applied) => {
                 let wish = wish::of_applied(&self.host, applied).map_err(CommandError::Invalid)?;
-                let policy = policy(&self.host.settings, &[], self.host.can_restart(), true);
+                let policy = policy(&self.host.settings, &Allowed::default(), self.host.can_restart(), true);
                 self.look_with(wish, &policy).await.map_err(CommandError::Precondition)?
             }
         };

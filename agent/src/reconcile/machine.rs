@@ -2,7 +2,7 @@
 
 use crate::{
     apply::DRIFT,
-    config::DriftPolicy,
+    config::PolicySettings,
     observed::{
         Fact,
         record::{Ending, Record},
@@ -35,7 +35,7 @@ pub struct Situation<'a> {
     /// What is remembered.
     pub record: &'a Record,
     /// What is done about drift.
-    pub drift: DriftPolicy,
+    pub policy: &'a PolicySettings,
     /// Whether containerd is known to use what is ours.
     pub proven: &'a Fact<bool>,
     /// Whether the CRI answers.
@@ -126,7 +126,8 @@ fn repair(situation: &Situation<'_>, asked: bool) -> Decision {
         change.who == DRIFT && change.ending == Ending::Changed && change.restarts > 0 && situation.now - change.time < REPAIR_PAUSE
     });
     let would_restart_again = was_just_repaired && situation.plan.restart.is_some();
-    if !asked && (situation.drift == DriftPolicy::Report || would_restart_again) {
+    let is_left = situation.plan.without(situation.record, |path| situation.policy.leaves_drift(path)).is_empty();
+    if !asked && (is_left || would_restart_again) {
         return Decision::Stay(Condition::Drifted);
     }
     Decision::Apply(DRIFT)
@@ -149,6 +150,7 @@ pub fn when_in_place(situation: &Situation<'_>) -> Condition {
 mod tests {
     use super::*;
     use crate::{
+        config::DriftPolicy,
         observed::record::{Applied, Change, Hold, HoldCause, LegacyKeys, Parked, Pending},
         plan::{
             self,
@@ -188,13 +190,13 @@ mod tests {
     }
 
     fn answer(record: &Record, plan: &Plan, cause: Cause, drift: DriftPolicy) -> Decision {
-        let desired = desired();
+        let (desired, policy) = (desired(), PolicySettings { drift, ..PolicySettings::default() });
         decide(&Situation {
             cause,
             desired: &desired,
             plan,
             record,
-            drift,
+            policy: &policy,
             proven: &Fact::Known(true),
             cri: &Fact::Known(()),
             repairs: 0,
@@ -275,13 +277,13 @@ mod tests {
 
     #[test]
     fn a_fight_over_files_ends() {
-        let (desired, record, plan) = (desired(), applied(), steps());
+        let (desired, record, plan, policy) = (desired(), applied(), steps(), PolicySettings::default());
         let situation = |repairs, put_off| Situation {
             cause: Cause::Event,
             desired: &desired,
             plan: &plan,
             record: &record,
-            drift: DriftPolicy::Repair,
+            policy: &policy,
             proven: &Fact::Known(true),
             cri: &Fact::Known(()),
             repairs,

@@ -13,6 +13,7 @@ mod watching;
 pub mod wish;
 
 use std::{
+    cell::RefCell,
     collections::{BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
@@ -24,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    apply::{Apply, DRIFT, Effort, Order, Outcome, is_contested, is_cri_dead, journal::Phase, recover, state_problem},
+    apply::{Apply, DRIFT, Effort, Ledger, Order, Outcome, is_contested, is_cri_dead, journal::Phase, recover, state_problem},
     config::{ContainerdSettings, RestartDriver, Settings},
     host::{
         clock, facts, notify,
@@ -35,10 +36,10 @@ use crate::{
     },
     observed::{
         Observed,
-        record::{HoldCause, Loaded, Proof, Record},
+        record::{Hold, HoldCause, Loaded, Proof, Record},
     },
     plan::{
-        self, Plan, Policy,
+        self, Allowed, Plan, Policy,
         restart::{self, Restart},
     },
     spec::{InputName, problem::Problem},
@@ -91,12 +92,15 @@ struct Look {
 
 /// What the settings say about plans, and what the caller allows on top.
 #[must_use]
-pub fn policy(settings: &Settings, take_over: &[String], can_restart: bool, is_undo: bool) -> Policy {
-    let take_over: BTreeSet<String> = settings.policy.take_over.iter().chain(take_over).cloned().collect();
+pub fn policy(settings: &Settings, by_caller: &Allowed, can_restart: bool, is_undo: bool) -> Policy {
+    let allowed = Allowed {
+        take_over: settings.policy.take_over.iter().chain(&by_caller.take_over).cloned().collect(),
+        accept: settings.restart.accept.iter().chain(&by_caller.accept).copied().collect(),
+    };
     let by_systemd = settings.restart.driver == RestartDriver::Systemd;
     let max_per_hour = settings.restart.max_per_hour;
     let ContainerdSettings { layout, hosts_dir, .. } = &settings.containerd;
-    Policy { layout: *layout, hosts_dir: hosts_dir.clone(), take_over, can_restart, by_systemd, max_per_hour, is_undo }
+    Policy { layout: *layout, hosts_dir: hosts_dir.clone(), allowed, can_restart, by_systemd, max_per_hour, is_undo }
 }
 
 impl Reconciler {
@@ -279,10 +283,12 @@ impl Reconciler {
         match wanted {
             Wanted::Spec(wish) => self.look_at(*wish, cause).await,
             Wanted::Missing => {
+                self.look_behind().await;
                 self.publish_without_wish(Vec::new()).await;
                 None
             }
             Wanted::Invalid { problems, .. } => {
+                self.look_behind().await;
                 problems.iter().for_each(|problem| tracing::error!("{problem}"));
                 self.publish_without_wish(problems).await;
                 None
@@ -292,7 +298,7 @@ impl Reconciler {
 
     async fn look_at(&mut self, wish: Wish, cause: Cause) -> Option<Outcome> {
         self.probe(&wish.desired, cause).await;
-        let look = match self.look(wish, &[]).await {
+        let mut look = match self.look(wish, &Allowed::default()).await {
             Ok(look) => look,
             Err(problem) => {
                 self.publish_sick(problem).await;
@@ -302,7 +308,12 @@ impl Reconciler {
         self.watch_imports(&look);
         match self.decide(&look, cause) {
             Decision::Stay(condition) => {
+                self.keep_start(&look.observed);
                 self.keep_proof(&look);
+                let is_put_off = self.retry.condition(look.wish.desired.digest).is_some();
+                if matches!(condition, Condition::RolledBack | Condition::Refused) && cause == Cause::Event && !is_put_off {
+                    self.look_behind().await;
+                }
                 self.publish(&look, condition);
                 None
             }
@@ -312,14 +323,11 @@ impl Reconciler {
                 None
             }
             Decision::Apply(who) => {
-                let order = Order {
-                    who: who.to_owned(),
-                    reason: reason(who).to_owned(),
-                    applied: Some(look.wish.applied()),
-                    kept: look.wish.bytes(),
-                    hold: if cause == Cause::Kept { self.record.hold.clone() } else { None },
-                    ..Order::default()
-                };
+                if who == DRIFT && cause != Cause::Operator {
+                    look.plan = look.plan.without(&self.record, |path| self.host.settings.policy.leaves_drift(path));
+                }
+                let hold = if cause == Cause::Kept { self.record.hold.clone() } else { None };
+                let order = own_order(who, &look.wish, hold);
                 let outcome = self.carry_out(&look, &order, &|_, _| {}).await;
                 self.look_again(look.wish, if cause == Cause::Kept { cause } else { Cause::Event }, &outcome).await;
                 Some(outcome)
@@ -327,11 +335,23 @@ impl Reconciler {
         }
     }
 
+    /// The spec of the node is gone, broken, refused or failed: what is in effect is looked after all the same.
+    async fn look_behind(&mut self) {
+        let Some(Ok(wish)) = self.record.applied.as_ref().map(|applied| wish::of_applied(&self.host, applied)) else { return };
+        let Ok(mut look) = self.look(wish, &Allowed::default()).await else { return };
+        if self.decide(&look, Cause::Kept) == Decision::Apply(DRIFT) && self.check_view().is_ok() {
+            look.plan = look.plan.without(&self.record, |path| self.host.settings.policy.leaves_drift(path));
+            let order = own_order(DRIFT, &look.wish, self.record.hold.clone());
+            self.carry_out(&look, &order, &|_, _| {}).await;
+            self.watch_anew();
+        }
+    }
+
     /// Success is what a second look says.
     async fn look_again(&mut self, wish: Wish, cause: Cause, outcome: &Outcome) {
         // First, so that nothing happens unseen between the look and the watch.
         self.watch_anew();
-        match self.look(wish, &[]).await {
+        match self.look(wish, &Allowed::default()).await {
             Err(problem) => self.publish_sick(problem).await,
             Ok(look) => {
                 let mut look = look;
@@ -345,7 +365,7 @@ impl Reconciler {
                 };
                 self.keep_proof(&look);
                 self.publish(&look, condition);
-                if condition == Condition::Drifted && matches!(outcome, Outcome::Changed(_) | Outcome::Unchanged) {
+                if condition == Condition::Drifted && matches!(outcome, Outcome::Changed(..) | Outcome::Unchanged) {
                     // Somebody is at it right now, or something was not seen the first time: once more, as an event of its own.
                     self.changes.node.notify_one();
                 }
@@ -353,8 +373,8 @@ impl Reconciler {
         }
     }
 
-    async fn look(&self, wish: Wish, take_over: &[String]) -> Result<Look, Problem> {
-        self.look_with(wish, &policy(&self.host.settings, take_over, self.host.can_restart(), false)).await
+    async fn look(&self, wish: Wish, by_caller: &Allowed) -> Result<Look, Problem> {
+        self.look_with(wish, &policy(&self.host.settings, by_caller, self.host.can_restart(), false)).await
     }
 
     async fn look_with(&self, wish: Wish, policy: &Policy) -> Result<Look, Problem> {
@@ -373,7 +393,7 @@ impl Reconciler {
             desired: &look.wish.desired,
             plan: &look.plan,
             record: &self.record,
-            drift: self.host.settings.policy.drift,
+            policy: &self.host.settings.policy,
             proven: &look.observed.proven,
             cri: &look.observed.containerd.cri,
             repairs: self.repairs.iter().filter(|time| clock::unix_seconds() - **time < machine::REPAIR_PAUSE).count(),
@@ -383,11 +403,16 @@ impl Reconciler {
     }
 
     async fn carry_out(&mut self, look: &Look, order: &Order, progress: &dyn Fn(Phase, &str)) -> Outcome {
+        self.carry_on(look, order, progress, &RefCell::default()).await
+    }
+
+    async fn carry_on(&mut self, look: &Look, order: &Order, progress: &dyn Fn(Phase, &str), ledger: &RefCell<Ledger>) -> Outcome {
+        self.keep_start(&look.observed);
         if !look.plan.is_empty() {
             self.publish(look, Condition::Applying);
             tracing::info!(who = %order.who, steps = look.plan.steps.len(), restart = look.plan.restart.is_some(), "applying for {}", order.who);
         }
-        let apply = Apply { host: &self.host, lock: &self.lock, newer: &self.changes.spec };
+        let apply = Apply { host: &self.host, lock: &self.lock, newer: &self.changes.spec, ledger };
         let (outcome, record) = apply.carry_out(&look.plan, &look.observed, order, progress).await;
         self.record = record;
         self.note_repair(order, &outcome);
@@ -396,14 +421,16 @@ impl Reconciler {
         }
         tell(&outcome);
         match &outcome {
-            Outcome::RolledBack(_, problems) if is_cri_dead(problems) && order.restores != Some(0) => Box::pin(self.rescue(outcome)).await,
+            Outcome::RolledBack(_, problems) if is_cri_dead(problems) && order.restores != Some(0) => {
+                Box::pin(self.rescue(outcome, ledger)).await
+            }
             _ => outcome,
         }
     }
 
     /// The last rung: neither the change nor the generation before brings the CRI back, so the node gets what it had before us. When that
     /// does not help either, the node is at fault; nothing further is tried.
-    async fn rescue(&mut self, failed: Outcome) -> Outcome {
+    async fn rescue(&mut self, failed: Outcome, ledger: &RefCell<Ledger>) -> Outcome {
         if self.record.owned.is_empty() {
             return failed;
         }
@@ -416,9 +443,10 @@ impl Reconciler {
             restores: Some(0),
             ..Order::default()
         };
-        let rescue = self.carry_out(&look, &order, &|_, _| {}).await;
+        let rescue = self.carry_on(&look, &order, &|_, _| {}, ledger).await;
         match (failed, rescue) {
-            (Outcome::RolledBack(effort, problems), Outcome::Changed(further) | Outcome::RolledBack(further, _)) => {
+            (Outcome::RolledBack(effort, mut problems), Outcome::Changed(further, more) | Outcome::RolledBack(further, more)) => {
+                problems.extend(more);
                 let (restarts, cri_gap_ms) = (effort.restarts + further.restarts, effort.cri_gap_ms.max(further.cri_gap_ms));
                 Outcome::RolledBack(Effort { restarts, cri_gap_ms, ..effort }, problems)
             }
@@ -430,8 +458,8 @@ impl Reconciler {
     fn note_repair(&mut self, order: &Order, outcome: &Outcome) {
         match outcome {
             Outcome::RolledBack(_, problems) if is_contested(problems) => self.push_repair(),
-            Outcome::Changed(_) | Outcome::RolledBack(..) if order.is_repair() => self.push_repair(),
-            Outcome::Changed(_) => self.repairs.clear(),
+            Outcome::Changed(..) | Outcome::RolledBack(..) if order.is_repair() => self.push_repair(),
+            Outcome::Changed(..) => self.repairs.clear(),
             _ => {}
         }
     }
@@ -441,10 +469,18 @@ impl Reconciler {
         self.repairs.drain(..self.repairs.len().saturating_sub(MOST_NOTED_REPAIRS));
     }
 
+    /// Before anything is written: an apply that is killed leaves the same files with other times.
+    fn keep_start(&mut self, observed: &Observed) {
+        if observed.record.start != self.record.start {
+            self.record.start.clone_from(&observed.record.start);
+            self.keep_record();
+        }
+    }
+
     /// A containerd that somebody else restarted has shown that it uses what is ours, and what it was started with; it need not be asked again.
     fn keep_proof(&mut self, look: &Look) {
         let (Some(true), Some(process)) = (look.observed.proven.known(), look.observed.containerd.process.known()) else { return };
-        let before = (self.record.proof.clone(), self.record.loaded.clone());
+        let before = self.record.clone();
         if self.record.proof.as_ref().is_none_or(|proof| proof.process != *process) {
             self.record.proof = Some(Proof { process: process.clone(), time: clock::unix_seconds() });
         }
@@ -452,7 +488,7 @@ impl Reconciler {
         if let Some(settings) = look.plan.after.settings.filter(|_| is_loaded) {
             self.record.loaded = Some(Loaded { process: process.clone(), settings });
         }
-        if before != (self.record.proof.clone(), self.record.loaded.clone()) {
+        if before != self.record {
             self.keep_record();
         }
     }
@@ -461,8 +497,11 @@ impl Reconciler {
         self.send(report::of_look(self, look, condition));
     }
 
-    async fn publish_without_wish(&self, problems: Vec<Problem>) {
+    async fn publish_without_wish(&mut self, problems: Vec<Problem>) {
         let observed = self.host.observe(self.record.clone()).await;
+        if let Ok(observed) = &observed {
+            self.keep_start(observed);
+        }
         self.send(report::without_wish(self, observed.as_ref().ok(), &problems));
     }
 
@@ -493,6 +532,12 @@ async fn beat(period: Duration, ticks: Arc<Notify>) -> std::convert::Infallible 
     }
 }
 
+/// What the loop asks for by itself.
+fn own_order(who: &str, wish: &Wish, hold: Option<Hold>) -> Order {
+    let (applied, kept) = (Some(wish.applied()), wish.bytes());
+    Order { who: who.to_owned(), reason: reason(who).to_owned(), applied, kept, hold, ..Order::default() }
+}
+
 /// Why the loop applies, for the history.
 fn reason(who: &str) -> &'static str {
     match who {
@@ -505,7 +550,8 @@ fn reason(who: &str) -> &'static str {
 
 fn tell(outcome: &Outcome) {
     match outcome {
-        Outcome::Changed(effort) => {
+        Outcome::Changed(effort, notices) => {
+            notices.iter().for_each(|notice| tracing::warn!("{notice}"));
             let Effort { generation, restarts, cri_gap_ms } = *effort;
             tracing::info!(
                 generation,

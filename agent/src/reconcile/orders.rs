@@ -21,7 +21,7 @@ use crate::{
         record::{AnsweredRequest, Hold, HoldCause},
     },
     plan::{
-        self,
+        self, Allowed,
         explain::{self, PlanView},
         step::{Change, NewFile, Step},
     },
@@ -69,8 +69,8 @@ impl Reconciler {
     pub(super) async fn serve(&mut self, command: Command) {
         // Nobody may be listening any more: that stops nothing.
         match command {
-            Command::Plan { spec, take_over, may_probe, reply } => {
-                let planned = self.plan_for(spec.as_ref(), &take_over, may_probe).await;
+            Command::Plan { spec, allowed, may_probe, reply } => {
+                let planned = self.plan_for(spec.as_ref(), &allowed, may_probe).await;
                 let _ = reply.send(planned);
             }
             Command::Apply { order, events, reply } => {
@@ -123,13 +123,13 @@ impl Reconciler {
     }
 
     /// A look for a caller's spec. What is only planned for leaves no trace in what was learned and is shown of the mirrors.
-    async fn look_for(&mut self, spec: Option<&SpecSource>, take_over: &[String], probing: Probing) -> Result<Look, CommandError> {
+    async fn look_for(&mut self, spec: Option<&SpecSource>, allowed: &Allowed, probing: Probing) -> Result<Look, CommandError> {
         let wish = self.wish_for(spec)?;
         let before = (self.record.asks.clone(), self.endpoints.clone(), self.probed);
         if probing != Probing::No {
             self.probe(&wish.desired, Cause::Operator).await;
         }
-        let look = self.look(wish, take_over).await.map_err(CommandError::Precondition);
+        let look = self.look(wish, allowed).await.map_err(CommandError::Precondition);
         if probing != Probing::ToLearn || !look.as_ref().is_ok_and(|look| look.plan.refusals.is_empty()) {
             (self.record.asks, self.endpoints, self.probed) = before;
         }
@@ -140,8 +140,8 @@ impl Reconciler {
         Ok(look)
     }
 
-    async fn plan_for(&mut self, spec: Option<&SpecSource>, take_over: &[String], may_probe: bool) -> Planned {
-        let mut look = self.look_for(spec, take_over, if may_probe { Probing::ForNow } else { Probing::No }).await?;
+    async fn plan_for(&mut self, spec: Option<&SpecSource>, allowed: &Allowed, may_probe: bool) -> Planned {
+        let mut look = self.look_for(spec, allowed, if may_probe { Probing::ForNow } else { Probing::No }).await?;
         if !may_probe && self.host.settings.containerd.layout == Layout::Hosts {
             look.plan.notices.extend(unprobed(&look, &self.record.asks));
         }
@@ -185,7 +185,7 @@ impl Reconciler {
             self.check_pending()?;
         }
         let probing = if order.validate_only { Probing::ForNow } else { Probing::ToLearn };
-        let look = self.look_for(order.spec.as_ref(), &order.take_over, probing).await?;
+        let look = self.look_for(order.spec.as_ref(), &order.allowed, probing).await?;
         let _ = events.send(ApplyEvent::Planned(Box::new(explain::view(&look.plan))));
         if order.validate_only {
             let kind = if !look.plan.refusals.is_empty() { Outcome::Refused(look.plan.refusals.clone()) } else { Outcome::Unchanged };
@@ -284,7 +284,7 @@ impl Reconciler {
     /// The way back to the node as it was found.
     pub(super) async fn look_back(&self) -> Result<Look, CommandError> {
         let mut observed = self.host.observe(self.record.clone()).await.map_err(CommandError::Precondition)?;
-        let policy = policy(&self.host.settings, &[], self.host.can_restart(), true);
+        let policy = policy(&self.host.settings, &Allowed::default(), self.host.can_restart(), true);
         let mut plan = plan::restore(&observed, &policy);
         if plan.restart.is_some() {
             observed.restart = Some(self.host.restart_facts());
@@ -314,7 +314,7 @@ impl Reconciler {
         };
         let now = match wish {
             Some(wish) => {
-                let look = self.look(wish, &[]).await.map_err(CommandError::Precondition)?;
+                let look = self.look(wish, &Allowed::default()).await.map_err(CommandError::Precondition)?;
                 report::etag(self, &look.wish.desired.digest.to_string(), Some(&look.plan))
             }
             None => report::etag(self, &report::text_digest(self), None),

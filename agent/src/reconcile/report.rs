@@ -1,5 +1,7 @@
 //! Puts the status together.
 
+use std::collections::BTreeSet;
+
 use super::{Look, Reconciler};
 use crate::{
     apply::{Effort, Outcome},
@@ -8,7 +10,7 @@ use crate::{
     observed::{
         Containerd, Observed,
         entry::Content,
-        generation::Generation,
+        generation::{Generation, Touch},
         record::{Change, Ending, HoldCause, Mirrored, Record},
         version::Version,
     },
@@ -18,7 +20,8 @@ use crate::{
         problem::{Problem, ProblemView},
     },
     status::{
-        Condition, ContainerdStatus, GenerationView, HoldStatus, LastChange, LoginState, MirroredHost, OutcomeView, PendingStatus, Status,
+        Condition, ContainerdStatus, GenerationView, HoldStatus, LastChange, LoginState, MirroredHost, OutcomeView, PendingStatus,
+        ReplacedFile, Status, moment,
     },
 };
 
@@ -47,7 +50,7 @@ pub fn without_wish(reconciler: &Reconciler, observed: Option<&Observed>, proble
         let count = problems.len();
         let summary = format!("the spec has {count} problem{}; the node stays as it is", if count == 1 { "" } else { "s" });
         (Condition::SpecInvalid, summary, format!("mend {path}; it is taken up as soon as it is saved"))
-    } else if record.hold.is_some() {
+    } else if record.hold.is_some() && record.applied.is_none() {
         (Condition::Held, "the node is as it was found, and the spec is held".into(), "mirrorctl resume, or write another spec".into())
     } else if record.owned.is_empty() {
         (
@@ -131,6 +134,7 @@ fn last_change(change: &Change) -> LastChange {
 }
 
 fn past_outcome(change: &Change) -> OutcomeView {
+    let notes: Vec<ProblemView> = change.problems.iter().map(|note| ProblemView::from(&Problem::from(note))).collect();
     OutcomeView {
         kind: match change.ending {
             Ending::Changed => "changed",
@@ -140,7 +144,8 @@ fn past_outcome(change: &Change) -> OutcomeView {
         generation: change.generation,
         restarts: change.restarts,
         cri_gap_ms: change.cri_gap_ms,
-        problems: change.problems.iter().map(|note| ProblemView::from(&Problem::from(note))).collect(),
+        problems: if change.ending == Ending::Changed { Vec::new() } else { notes.clone() },
+        notices: if change.ending == Ending::Changed { notes } else { Vec::new() },
     }
 }
 
@@ -149,6 +154,12 @@ fn past_outcome(change: &Change) -> OutcomeView {
 pub fn generation_view(generation: &Generation, host: &Host) -> GenerationView {
     let kept = |digest: &Digest| host.state().object_path(digest);
     let change = &generation.change;
+    let paths: BTreeSet<&String> = generation.replaced.keys().chain(generation.touched.keys()).collect();
+    let replaced = paths.into_iter().map(|path| {
+        let touch = generation.touched.get(path).cloned().unwrap_or_default();
+        let kept_at = generation.replaced.get(path).map(kept).unwrap_or_default();
+        ReplacedFile { path: path.clone(), kept_at, changed_at: touch.time, changed_by: touch.by }
+    });
     GenerationView {
         generation: change.generation,
         time: change.time,
@@ -157,26 +168,26 @@ pub fn generation_view(generation: &Generation, host: &Host) -> GenerationView {
         outcome: past_outcome(change),
         restores: generation.restores,
         diff: generation.diff.clone(),
-        replaced: generation.replaced.iter().map(|(path, digest)| (path.clone(), kept(digest))).collect(),
+        replaced: replaced.collect(),
     }
 }
 
 /// An outcome as it is shown.
 #[must_use]
 pub fn outcome_view(outcome: &Outcome) -> OutcomeView {
-    let none = Effort::default();
-    let (kind, effort, problems): (_, &Effort, &[Problem]) = match outcome {
-        Outcome::Changed(effort) => ("changed", effort, &[]),
-        Outcome::Unchanged => ("unchanged", &none, &[]),
-        Outcome::RolledBack(effort, problems) => ("rolled-back", effort, problems),
-        Outcome::Refused(problems) => ("refused", &none, problems),
-    };
-    OutcomeView {
+    let views = |problems: &[Problem]| problems.iter().map(ProblemView::from).collect();
+    let of_effort = |kind: &str, effort: &Effort| OutcomeView {
         kind: kind.into(),
         generation: effort.generation,
         restarts: effort.restarts,
         cri_gap_ms: effort.cri_gap_ms,
-        problems: problems.iter().map(ProblemView::from).collect(),
+        ..OutcomeView::default()
+    };
+    match outcome {
+        Outcome::Changed(effort, notices) => OutcomeView { notices: views(notices), ..of_effort("changed", effort) },
+        Outcome::Unchanged => of_effort("unchanged", &Effort::default()),
+        Outcome::RolledBack(effort, problems) => OutcomeView { problems: views(problems), ..of_effort("rolled-back", effort) },
+        Outcome::Refused(problems) => OutcomeView { problems: views(problems), ..of_effort("refused", &Effort::default()) },
     }
 }
 
@@ -286,11 +297,16 @@ fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<P
             vec![(&Problem::new("containerd.sick", reason, "see \"journalctl -u containerd\"")).into()]
         }
         Condition::Drifted => {
-            let steps = look.plan.steps.iter().map(|step| Problem::new("drift", format!("{} was changed by somebody else", step.path), ""));
-            steps.map(|problem| ProblemView::from(&problem)).collect()
+            let touched = look.plan.steps.iter().map(|step| drifted(&step.path, &reconciler.host.touch(&step.path)));
+            touched.map(|problem| ProblemView::from(&problem)).collect()
         }
         _ => Vec::new(),
     }
+}
+
+fn drifted(path: &str, touch: &Touch) -> Problem {
+    let by = if touch.by.is_empty() { "somebody else" } else { &touch.by };
+    Problem::new("drift", format!("{path} was changed by {by}, {}", moment(touch.time)), "")
 }
 
 fn words(reconciler: &Reconciler, look: &Look, condition: Condition, status: &Status) -> (String, String) {

@@ -64,18 +64,27 @@ fn is_reached(registry: &Registry, goal: &Goal<'_>) -> bool {
 }
 
 /// The config text with the keys that are ours as they were in `original`, and everything else as it is in `text`. Mirrors that were added
-/// since, carried or still there, stay too.
+/// since, carried or still there, stay too, and so does a `config_path` that `is_theirs`.
 ///
 /// # Errors
 /// When one of the texts does not parse, or the result would change anywhere else.
-pub fn give_back(path: &str, text: &str, original: Option<&str>, keys: OwnKeys<'_>, carried: &Carried) -> Result<String, Problem> {
+pub fn give_back(
+    path: &str,
+    text: &str,
+    original: Option<&str>,
+    keys: OwnKeys<'_>,
+    carried: &Carried,
+    is_theirs: impl Fn(&str) -> bool,
+) -> Result<String, Problem> {
     let config = ConfigText::parse(path, Some(text))?;
     let plugin = config.registry_plugin();
     let original = ConfigText::parse(path, Some(original.unwrap_or("version = 2\n")))?;
     let mut document = config.document.clone();
     let before = original.plugin(original.registry_plugin()).and_then(|plugin| plugin.get("registry")).and_then(Item::as_table_like);
     let registry = registry_table(&mut document, plugin);
-    put_back(registry, "config_path", before.and_then(|before| before.get("config_path")));
+    if !registry.get("config_path").and_then(Item::as_str).is_some_and(is_theirs) {
+        put_back(registry, "config_path", before.and_then(|before| before.get("config_path")));
+    }
     match keys.legacy {
         Some(legacy) => put_own_tables_back(registry, before, legacy),
         None => put_all_tables_back(registry, before, carried),
@@ -468,7 +477,7 @@ mod tests {
             "version = 2\n# mine\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"gcr.io\"]\n  endpoint = [\"http://m\"]\n";
         let ours = edit("c", Some(original), None, &goal()).unwrap();
         let edited = format!("{ours}\n[debug]\nlevel = \"info\"\n");
-        let back = give_back("c", &edited, Some(original), Record::default().own_keys(), &Carried::default()).unwrap();
+        let back = give_back("c", &edited, Some(original), Record::default().own_keys(), &Carried::default(), |_| false).unwrap();
         assert!(back.contains("[debug]\nlevel = \"info\"\n") && back.contains("http://m") && !back.contains("config_path"), "{back}");
     }
 
@@ -550,7 +559,7 @@ mod tests {
             let edited = edit("c", Some(&text), Some(&text), &goal).unwrap();
             prop_assert_eq!(&edit("c", Some(&edited), Some(&text), &goal).unwrap(), &edited);
             let own = OwnKeys { logins: &BTreeSet::new(), legacy: Some(&keys) };
-            let back = give_back("c", &edited, Some(&text), own, &Carried::default()).unwrap();
+            let back = give_back("c", &edited, Some(&text), own, &Carried::default(), |_| false).unwrap();
             prop_assert_eq!(ConfigText::parse("c", Some(&back)).unwrap().registry(), found, "{}\nbecame\n{}", text, back);
         }
 

@@ -42,9 +42,8 @@ impl MirrorService for Api {
 
     async fn plan_spec(&self, request: Request<v1::PlanSpecRequest>) -> Result<Response<v1::PlanSpecResponse>, Answer> {
         let may_probe = access::uid(request.extensions().get::<UdsConnectInfo>()) == Some(self.root);
-        let v1::PlanSpecRequest { spec, take_over } = request.into_inner();
-        let spec = wire::spec_source(spec).map_err(|problem| failure::invalid(&[problem]))?;
-        let (plan, etag) = self.ask(|reply| Command::Plan { spec, take_over, may_probe, reply }).await?;
+        let (spec, allowed) = wire::plan_order(request.into_inner()).map_err(|problem| failure::invalid(&[problem]))?;
+        let (plan, etag) = self.ask(|reply| Command::Plan { spec, allowed, may_probe, reply }).await?;
         Ok(Response::new(v1::PlanSpecResponse { plan: Some(v1::Plan::from(&plan)), etag }))
     }
 

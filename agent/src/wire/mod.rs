@@ -14,7 +14,7 @@ mod pull;
 mod status;
 
 pub use mirrorlet_proto::v1;
-pub use order::{apply_order, apply_request, body_digest, facts_response, restore_order, restore_request, spec_message, spec_source};
+pub use order::{apply_order, apply_request, body_digest, facts_response, plan_order, plan_request, restore_order, restore_request};
 pub use outcome::{apply_event, apply_response, ended_response};
 pub use page::Page;
 pub use problem::{MOST_PROBLEMS, problem_views, problems};

@@ -6,7 +6,9 @@ use prost::Message;
 
 use super::v1;
 use crate::{
+    config::ForeignChange,
     host::facts::{Disk, NodeFacts},
+    plan::Allowed,
     reconcile::commands::{ApplyOrder, RestoreOrder, SpecSource},
     spec::{
         names::Digest,
@@ -97,9 +99,45 @@ pub fn body_digest(request: &v1::ApplySpecRequest) -> String {
 pub fn apply_order(request: v1::ApplySpecRequest, who: String) -> Result<ApplyOrder, Problem> {
     let body = body_digest(&request);
     let validate_only = request.validate_only() == v1::ApplyMode::ValidateOnly;
-    let v1::ApplySpecRequest { spec, take_over, etag, request_id, confirm_within, .. } = request;
+    let allowed = allowed(&request.take_over, request.accept());
+    let v1::ApplySpecRequest { spec, etag, request_id, confirm_within, .. } = request;
     let confirm_within = confirm_within.map(window).transpose()?;
-    Ok(ApplyOrder { spec: spec_source(spec)?, take_over, etag, request_id, body, validate_only, confirm_within, who })
+    Ok(ApplyOrder { spec: spec_source(spec)?, allowed, etag, request_id, body, validate_only, confirm_within, who })
+}
+
+/// What the caller allows; a kind of change that this release does not know is not one it would make.
+fn allowed(take_over: &[String], accept: impl Iterator<Item = v1::ForeignChange>) -> Allowed {
+    let kinds = [ForeignChange::Upgrade, ForeignChange::Config, ForeignChange::Unit, ForeignChange::HostDirectories];
+    let known = |wanted| kinds.into_iter().find(|kind| accepted(*kind) == wanted);
+    Allowed { take_over: take_over.iter().cloned().collect(), accept: accept.filter_map(known).collect() }
+}
+
+const fn accepted(kind: ForeignChange) -> v1::ForeignChange {
+    match kind {
+        ForeignChange::Upgrade => v1::ForeignChange::Upgrade,
+        ForeignChange::Config => v1::ForeignChange::Config,
+        ForeignChange::Unit => v1::ForeignChange::Unit,
+        ForeignChange::HostDirectories => v1::ForeignChange::HostDirectories,
+    }
+}
+
+/// A plan as it is asked for.
+#[must_use]
+pub fn plan_request(spec: Option<SpecSource>, allowed: Allowed) -> v1::PlanSpecRequest {
+    v1::PlanSpecRequest {
+        spec: Some(spec_message(spec)),
+        take_over: allowed.take_over.into_iter().collect(),
+        accept: allowed.accept.into_iter().map(|kind| accepted(kind).into()).collect(),
+    }
+}
+
+/// The spec that a plan is asked for, and what may be done for it.
+///
+/// # Errors
+/// When it cannot be meant.
+pub fn plan_order(request: v1::PlanSpecRequest) -> Result<(Option<SpecSource>, Allowed), Problem> {
+    let allowed = allowed(&request.take_over, request.accept());
+    Ok((spec_source(request.spec)?, allowed))
 }
 
 /// The time there is to confirm: long enough to do it, and no longer than somebody remembers it.
@@ -117,7 +155,8 @@ fn window(duration: prost_types::Duration) -> Result<Duration, Problem> {
 pub fn apply_request(order: ApplyOrder) -> v1::ApplySpecRequest {
     v1::ApplySpecRequest {
         spec: Some(spec_message(order.spec)),
-        take_over: order.take_over,
+        take_over: order.allowed.take_over.into_iter().collect(),
+        accept: order.allowed.accept.into_iter().map(|kind| accepted(kind).into()).collect(),
         etag: order.etag,
         request_id: order.request_id,
         validate_only: mode(order.validate_only),
@@ -171,7 +210,7 @@ mod tests {
         let inputs = BTreeMap::from([("/ca.crt".to_owned(), b"pem".to_vec())]);
         ApplyOrder {
             spec: Some(SpecSource { text: "registryMirrors: []\n".into(), name: "m.yaml".into(), inputs }),
-            take_over: vec!["docker.io".into()],
+            allowed: Allowed { take_over: ["docker.io".to_owned()].into(), accept: [ForeignChange::Unit].into() },
             etag: "e".into(),
             request_id: "r".into(),
             body: String::new(),

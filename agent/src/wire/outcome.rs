@@ -31,6 +31,7 @@ impl From<&OutcomeView> for v1::Outcome {
             restarts: outcome.restarts,
             cri_gap_ms: outcome.cri_gap_ms,
             problems: problems(&outcome.problems),
+            notices: problems(&outcome.notices),
         }
     }
 }
@@ -44,6 +45,7 @@ impl From<v1::Outcome> for OutcomeView {
             restarts: outcome.restarts,
             cri_gap_ms: outcome.cri_gap_ms,
             problems: problem_views(outcome.problems),
+            notices: problem_views(outcome.notices),
         }
     }
 }
@@ -90,11 +92,13 @@ pub fn apply_event(response: v1::ApplySpecResponse) -> Option<(ApplyEvent, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::problem::{Problem, ProblemView};
 
     #[test]
     fn an_outcome_comes_back_as_it_was() {
         for (word, _) in KINDS {
-            let outcome = OutcomeView { kind: word.into(), generation: 3, restarts: 1, cri_gap_ms: 900, problems: Vec::new() };
+            let notices = vec![ProblemView::from(&Problem::new("restart.task-ended", "it ended", ""))];
+            let outcome = OutcomeView { kind: word.into(), generation: 3, restarts: 1, cri_gap_ms: 900, problems: Vec::new(), notices };
             assert_eq!(OutcomeView::from(v1::Outcome::from(&outcome)), outcome);
         }
     }

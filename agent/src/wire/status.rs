@@ -4,7 +4,8 @@ use prost_types::Timestamp;
 
 use super::{problem_views, problems, v1};
 use crate::status::{
-    Condition, ContainerdStatus, EndpointStatus, GenerationView, HoldStatus, LastChange, LoginState, MirroredHost, PendingStatus, Status,
+    Condition, ContainerdStatus, EndpointStatus, GenerationView, HoldStatus, LastChange, LoginState, MirroredHost, PendingStatus,
+    ReplacedFile, Status,
 };
 
 const CONDITIONS: [(Condition, v1::Condition); 12] = [
@@ -171,16 +172,26 @@ impl From<v1::PendingConfirm> for PendingStatus {
 impl From<&GenerationView> for v1::Generation {
     fn from(past: &GenerationView) -> Self {
         let GenerationView { generation, who, reason, restores, diff, .. } = past.clone();
-        let replaced = past.replaced.iter().cloned().map(|(path, kept_at)| v1::ReplacedFile { path, kept_at }).collect();
+        let replaced = past.replaced.iter().cloned().map(replaced_message).collect();
         let outcome = Some(v1::Outcome::from(&past.outcome));
         Self { generation, time: timestamp(past.time), who, reason, outcome, restores, diff, replaced }
     }
 }
 
+fn replaced_message(file: ReplacedFile) -> v1::ReplacedFile {
+    let ReplacedFile { path, kept_at, changed_at, changed_by } = file;
+    v1::ReplacedFile { path, kept_at, changed_at: timestamp(changed_at), changed_by }
+}
+
+fn replaced_file(file: v1::ReplacedFile) -> ReplacedFile {
+    let v1::ReplacedFile { path, kept_at, changed_at, changed_by } = file;
+    ReplacedFile { path, kept_at, changed_at: seconds(changed_at), changed_by }
+}
+
 impl From<v1::Generation> for GenerationView {
     fn from(past: v1::Generation) -> Self {
         let v1::Generation { generation, time, who, reason, outcome, restores, diff, replaced } = past;
-        let replaced = replaced.into_iter().map(|file| (file.path, file.kept_at)).collect();
+        let replaced = replaced.into_iter().map(replaced_file).collect();
         Self {
             generation,
             time: seconds(time),
@@ -237,7 +248,12 @@ mod tests {
                 outcome: change.outcome,
                 restores,
                 diff: "-a\n+b\n".into(),
-                replaced: vec![("/x".into(), "/kept".into())],
+                replaced: vec![ReplacedFile {
+                    path: "/x".into(),
+                    kept_at: "/kept".into(),
+                    changed_at: 1_800_000_000,
+                    changed_by: "vi (pid 7)".into(),
+                }],
             };
             assert_eq!(GenerationView::from(v1::Generation::from(&past)), past);
         }

@@ -1,7 +1,10 @@
 //! Past changes.
 
-use super::{below, finding, line, seconds, status::moment};
-use crate::{cli::paint::Paint, status::GenerationView};
+use super::{below, finding, line, seconds};
+use crate::{
+    cli::paint::Paint,
+    status::{GenerationView, ReplacedFile, moment},
+};
 
 /// A line for each, newest first.
 #[must_use]
@@ -42,12 +45,20 @@ pub fn generation(one: &GenerationView, paint: Paint) -> String {
     text.push_str(&line(paint, "why", &format!("{}{}", one.reason, effort(one))));
     let findings = one.outcome.problems.iter().map(|problem| finding(problem, &paint.bad("problem")));
     text.extend(findings);
-    for (path, kept_at) in &one.replaced {
-        text.push_str(&line(paint, "replaced", &format!("{path}; what somebody else wrote there is kept as {kept_at}")));
+    text.extend(one.outcome.notices.iter().map(|notice| finding(notice, &paint.notable("notice"))));
+    for file in &one.replaced {
+        text.push_str(&line(paint, "replaced", &replaced(file)));
     }
     text.push('\n');
     text.push_str(&if one.diff.is_empty() { below("no diff is kept of it") } else { paint.diff(&one.diff) });
     text
+}
+
+fn replaced(file: &ReplacedFile) -> String {
+    let ReplacedFile { path, kept_at, changed_at, changed_by } = file;
+    let by = if changed_by.is_empty() { "somebody else" } else { changed_by };
+    let kept = if kept_at.is_empty() { String::new() } else { format!("; their version is kept as {kept_at}") };
+    format!("{path}, changed by {by}, {}{kept}", moment(*changed_at))
 }
 
 #[cfg(test)]
@@ -61,10 +72,13 @@ mod tests {
             time: 1_800_000_000,
             who: "uid 0 (revert)".into(),
             reason: "somebody went back".into(),
-            outcome: OutcomeView { kind: "changed".into(), generation: 4, restarts: 1, cri_gap_ms: 126, problems: Vec::new() },
+            outcome: OutcomeView { kind: "changed".into(), generation: 4, restarts: 1, cri_gap_ms: 126, ..OutcomeView::default() },
             restores: Some(2),
             diff: "--- a\n+++ b\n".into(),
-            replaced: vec![("/etc/x".into(), "/var/lib/mirrorlet/objects/ab".into())],
+            replaced: vec![
+                ReplacedFile { path: "/etc/x".into(), kept_at: "/kept/ab".into(), changed_at: 1_799_999_000, changed_by: String::new() },
+                ReplacedFile { path: "/etc/y".into(), kept_at: String::new(), changed_at: 0, changed_by: "rm (pid 7)".into() },
+            ],
         }
     }
 
@@ -80,6 +94,8 @@ mod tests {
     fn one_is_shown_with_its_diff() {
         let shown = generation(&change(), Paint::new(false));
         assert!(shown.starts_with("generation  4, changed\nwhen        2027-01-15T08:00:00Z\n") && shown.ends_with("+++ b\n"), "{shown}");
-        assert!(shown.contains("replaced    /etc/x; what somebody else wrote there is kept as /var/lib/mirrorlet/objects/ab\n"), "{shown}");
+        let first = "replaced    /etc/x, changed by somebody else, 2027-01-15T07:43:20Z; their version is kept as /kept/ab\n";
+        assert!(shown.contains(first), "{shown}");
+        assert!(shown.contains("replaced    /etc/y, changed by rm (pid 7), at an unknown time\n"), "{shown}");
     }
 }

@@ -63,7 +63,8 @@ pub fn outcome(outcome: &OutcomeView, paint: Paint) -> String {
         other => format!("ended: {other}"),
     };
     let problems: String = outcome.problems.iter().map(|problem| finding(problem, &paint.bad("error"))).collect();
-    format!("{sentence}{}\n{problems}", effort(outcome))
+    let notices: String = outcome.notices.iter().map(|notice| finding(notice, &paint.notable("notice"))).collect();
+    format!("{sentence}{}\n{problems}{notices}", effort(outcome))
 }
 
 /// `; containerd was restarted once, 1.2 s without it`.
@@ -109,7 +110,7 @@ mod tests {
     #[test]
     fn outcomes_are_sentences() {
         let shown = |kind: &str, restarts| {
-            let view = OutcomeView { kind: kind.into(), generation: 4, restarts, cri_gap_ms: 1_240, problems: Vec::new() };
+            let view = OutcomeView { kind: kind.into(), generation: 4, restarts, cri_gap_ms: 1_240, ..OutcomeView::default() };
             outcome(&view, Paint::new(false))
         };
         assert_eq!(shown("changed", 1), "changed: generation 4 is in effect; containerd was restarted once, 1.2 s without it\n");

@@ -1,11 +1,9 @@
 //! The status: condition, summary and next step first, then how it is known, then the parts.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use super::{below, finding, line, seconds};
 use crate::{
     cli::paint::Paint,
-    status::{Condition, ContainerdStatus, EndpointStatus, LastChange, LoginState, MirroredHost, Status},
+    status::{Condition, ContainerdStatus, EndpointStatus, LastChange, LoginState, MirroredHost, Status, moment},
 };
 
 /// The status for people; `now` in seconds of Unix time.
@@ -134,13 +132,6 @@ fn findings(status: &Status, paint: Paint) -> String {
 /// A point in time, and how long ago it was.
 fn time(at: i64, now: i64) -> String {
     format!("{} ({})", moment(at), age(now - at))
-}
-
-/// A point in time.
-#[must_use]
-pub fn moment(at: i64) -> String {
-    let Ok(seconds) = u64::try_from(at) else { return "at an unknown time".into() };
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 
 fn age(seconds: i64) -> String {

@@ -22,7 +22,10 @@ use crate::{
     apply::journal::Phase,
     exit,
     host::socket,
-    plan::explain::{PlanView, StepView},
+    plan::{
+        conflict::TakeOver,
+        explain::{PlanView, StepView},
+    },
     reconcile::commands::{ApplyEvent, ApplyOrder, Command, CommandError, Commands, Ended},
     service::{Api, listen},
     spec::problem::{Location, Problem},
@@ -96,7 +99,7 @@ async fn run(line: &str) -> Run {
 async fn reconcile(mut inbox: mpsc::Receiver<Command>, taken: mpsc::UnboundedSender<ApplyOrder>) {
     while let Some(command) = inbox.recv().await {
         match command {
-            Command::Plan { take_over, reply, .. } => drop(reply.send(Ok((plan(&take_over), "e1".into())))),
+            Command::Plan { allowed, reply, .. } => drop(reply.send(Ok((plan(&allowed.take_over), "e1".into())))),
             Command::Apply { order, events, reply } => drop(reply.send(applied(*order, &events, &taken))),
             Command::Resume { reply, .. } => {
                 drop(reply.send(Err(CommandError::Precondition(Problem::new("hold.none", "nothing is held", "")))))
@@ -110,14 +113,14 @@ async fn reconcile(mut inbox: mpsc::Receiver<Command>, taken: mpsc::UnboundedSen
             Command::Show { generation, reply } => drop(reply.send(Ok(past(generation)))),
             Command::Restore { order, reply } => {
                 let kind = if order.validate_only { "unchanged" } else { "changed" };
-                drop(reply.send(Ok((outcome(kind), plan(&[]), "e2".into()))));
+                drop(reply.send(Ok((outcome(kind), plan(&TakeOver::new()), "e2".into()))));
             }
         }
     }
 }
 
 fn applied(order: ApplyOrder, events: &mpsc::UnboundedSender<ApplyEvent>, taken: &mpsc::UnboundedSender<ApplyOrder>) -> Ended {
-    let kind = order.take_over.first().cloned().unwrap_or_else(|| "changed".into());
+    let kind = order.allowed.take_over.first().cloned().unwrap_or_else(|| "changed".into());
     let etag = order.etag.clone();
     taken.send(order).unwrap();
     match etag.as_str() {
@@ -129,7 +132,7 @@ fn applied(order: ApplyOrder, events: &mpsc::UnboundedSender<ApplyEvent>, taken:
         }
         _ => {}
     }
-    events.send(ApplyEvent::Planned(Box::new(plan(&[])))).unwrap();
+    events.send(ApplyEvent::Planned(Box::new(plan(&TakeOver::new())))).unwrap();
     events.send(ApplyEvent::Entered(Phase::Writing, "files are written".into())).unwrap();
     events.send(ApplyEvent::Ended(outcome(&kind))).unwrap();
     Ok((outcome(&kind), "e2".into()))
@@ -140,10 +143,10 @@ fn past(generation: u64) -> GenerationView {
 }
 
 fn outcome(kind: &str) -> OutcomeView {
-    OutcomeView { kind: kind.into(), generation: 4, restarts: 0, cri_gap_ms: 0, problems: Vec::new() }
+    OutcomeView { kind: kind.into(), generation: 4, ..OutcomeView::default() }
 }
 
-fn plan(take_over: &[String]) -> PlanView {
+fn plan(take_over: &TakeOver) -> PlanView {
     let step = StepView { kind: "put-file".into(), path: "/etc/x".into(), ..StepView::default() };
     let refusals = take_over.iter().map(|host| (&Problem::new("take-over.unknown", host.clone(), "")).into()).collect();
     PlanView { steps: vec![step], text: "  1. write /etc/x\n+secret-free\nrestart: no\n".into(), refusals, ..PlanView::default() }
