@@ -22,5 +22,6 @@ mod operators;
 mod package;
 mod planted;
 mod readme;
+mod staged;
 mod stand;
 mod torture;

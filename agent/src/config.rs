@@ -20,6 +20,8 @@ pub const CONTAINERD_SOCKET_PATH: &str = "/run/containerd/containerd.sock";
 pub const STATE_DIR: &str = "/var/lib/mirrorlet";
 /// Where a config is tried before it goes live; gone afterwards.
 pub const TRIAL_DIR: &str = "/run/mirrorlet/trial";
+/// Where host directories are shown to containerd before they go live; gone afterwards.
+pub const STAGED_DIR: &str = "/run/mirrorlet/staged";
 /// gRPC for `mirrorctl` and local callers.
 pub const SOCKET_PATH: &str = "/run/mirrorlet/mirrorlet.sock";
 

@@ -8,6 +8,7 @@ mod problems;
 pub mod prove;
 mod quiet;
 pub mod recover;
+mod staged;
 mod undo;
 
 use std::{
@@ -258,6 +259,9 @@ impl<'a> Apply<'a> {
         }
         let client = self.host.client(&observed.containerd.place)?;
         let mut notices = if order.is_undo() { plan.notices.clone() } else { Vec::new() };
+        if !order.is_undo() {
+            notices.extend(staged::check(self.host, plan, observed, &client, progress).await?);
+        }
         if plan.restart.is_some() && !order.is_undo() {
             notices.extend(candidate::check(self.host, plan, observed, progress).await?);
             quiet::wait(self.host, &client, progress).await?;

@@ -10,7 +10,7 @@ use crate::{
     host::{
         clock,
         files::Transaction,
-        live_read,
+        listener,
         observe::Host,
         planted,
         state::{Lock, StateError},
@@ -138,7 +138,7 @@ fn sweep(host: &Host) -> Result<(), StateError> {
         host.files.sweep(parent)?;
     }
     for name in host.files.names(hosts_dir).unwrap_or_default() {
-        if live_read::is_nonce_directory(&name) {
+        if listener::is_nonce_directory(&name) {
             host.files.remove(&format!("{hosts_dir}/{name}"))?;
         } else if host.files.is_directory(&format!("{hosts_dir}/{name}"))
             && host.files.link_target(&format!("{hosts_dir}/{name}")).is_none()

@@ -11,7 +11,7 @@ use super::{
     cri::Cri,
     facts,
     files::{FileError, Files},
-    live_read,
+    listener,
     state::State,
     units,
 };
@@ -283,7 +283,7 @@ impl Host {
 
     fn hosts_tree(&self, directory: &str) -> Result<Option<BTreeMap<String, HostEntry>>, FileError> {
         let tree = self.files.tree(directory, HOSTS_TOML)?;
-        let is_host = |name: &String| !name.starts_with('.') && !live_read::is_nonce_directory(name);
+        let is_host = |name: &String| !name.starts_with('.') && !listener::is_nonce_directory(name);
         Ok(tree.map(|tree| {
             tree.into_iter()
                 .filter(|(name, _)| is_host(name))

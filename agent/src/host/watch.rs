@@ -146,7 +146,7 @@ fn note(interests: &Mutex<Interests>, changes: &Changes, event: notify::Result<n
 fn is_of_the_agent(path: &Path) -> bool {
     path.iter()
         .filter_map(|part| part.to_str())
-        .any(|part| part.starts_with(super::files::OURS) || super::live_read::is_nonce_directory(part))
+        .any(|part| part.starts_with(super::files::OURS) || super::listener::is_nonce_directory(part))
 }
 
 #[expect(clippy::disallowed_methods, reason = "looks at the directories it watches")]

@@ -63,6 +63,12 @@ impl Version {
         !self.is_at_least(2, 0, 0)
     }
 
+    /// The Transfer service looks into the directory of host directories it is given (2.0; 1.7 has the field and does not read it).
+    #[must_use]
+    pub fn reads_staged_hosts(&self) -> bool {
+        self.is_at_least(2, 0, 0)
+    }
+
     /// Pulls go through the transfer service, unless `mirrors` or `configs` are set: then the older code is used.
     #[must_use]
     pub fn has_transfer_service(&self) -> bool {

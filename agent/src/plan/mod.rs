@@ -12,6 +12,7 @@ mod layout;
 mod legacy;
 pub mod restart;
 mod restore;
+pub mod staged;
 pub mod step;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -30,6 +30,7 @@ use crate::{
     host::{
         clock, facts, notify,
         observe::Host,
+        staging,
         state::Lock,
         trial,
         watch::{Changes, Watch},
@@ -166,6 +167,7 @@ impl Reconciler {
         tokio::pin!(stop);
         let mut ticks = 0_u32;
         trial::clear(&self.host.files).await;
+        staging::clear(&self.host.files);
         self.pay_owed_restart().await;
         self.look_and_act(Cause::Event).await;
         let changes = self.changes.clone();
