@@ -160,6 +160,16 @@ fn what_others_changed_waits_for_a_word(generation: Generation) {
     stand.mirror_serves(&agent);
 }
 
+/// Nothing that is kept from a trial is missed by it.
+fn a_healthy_config_passes_its_trial(generation: Generation) {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(generation));
+    agent.put_in_effect(&spec(MIRROR));
+    assert!(agent.node.journal("mirrorlet-trial").contains("Started"), "there was a trial");
+    let shown = agent.node.run_ok(["mirrorctl", "-o", "json", "show", "1"]);
+    assert!(!shown.contains("candidate."), "{shown}");
+}
+
 /// A trial that fails once and not again, and a binary that is being replaced at that moment: neither is held against the spec.
 fn one_failed_trial_refuses_nothing(generation: Generation) {
     let stand = Stand::new();
@@ -245,6 +255,32 @@ fn a_restart_waits_for_a_quiet_moment(generation: Generation) {
     agent.node.wait_cri(Duration::from_secs(10));
 }
 
+/// containerd starts the NRI plugins it finds: a trial must not, for they do things on the node. There is no quiet moment afterwards, so
+/// that the live one is not restarted.
+#[test]
+fn a_trial_starts_no_plugins() {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(Generation::V2));
+    agent.node.run_ok(["mkdir", "-p", "/opt/nri/plugins"]);
+    agent.node.write("/opt/nri/plugins/10-told", "#!/bin/sh\ntouch /dev/shm/started\n");
+    agent.node.run_ok(["chmod", "755", "/opt/nri/plugins/10-told"]);
+    agent.node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nquiet_for = \"300ms\"\nquiet_deadline = \"1s\"\n");
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    let slowly = "until [ -e /run/enough ]; do echo x; sleep 0.1; done | ctr content ingest slow";
+    let fetching = agent.node.spawn(["sh", "-c", slowly]);
+    assert!(holds_within(Duration::from_secs(10), || agent.node.run_ok(["ctr", "content", "active"]).contains("slow")));
+    agent.write_spec(&spec(MIRROR));
+    let status = agent.wait_for("containerd-sick");
+    assert_eq!(status["problems"][0]["code"], "restart.busy", "{status:#}");
+    assert!(!agent.node.exists("/dev/shm/started"), "a trial started a plugin");
+    agent.node.run_ok(["sh", "-c", "rm /opt/nri/plugins/10-told; echo text > /opt/nri/plugins/README; touch /run/enough; while ctr content active | grep -q slow; do sleep 0.1; done"]);
+    drop(fetching);
+    agent.node.run_ok(["mirrorctl", "resume"]);
+    let status = agent.wait_for("in-effect");
+    let shown = agent.node.run_ok(["mirrorctl", "-o", "json", "show", &status["effective_generation"].to_string()]);
+    assert!(shown.contains("NRI plugins of /opt/nri/plugins"), "{shown}");
+}
+
 fn two_hundred_changes_under_load(generation: Generation) {
     const CHANGES: usize = 200;
     let mut stand = Stand::new();
@@ -292,6 +328,7 @@ on_each_generation!(
     cri_dead_after_restart,
     a_config_that_kills_the_cri_is_found_beforehand,
     containerd_does_not_come_back,
+    a_healthy_config_passes_its_trial,
     one_failed_trial_refuses_nothing,
     what_others_changed_waits_for_a_word,
     a_spec_that_stops_being_valid,

@@ -66,6 +66,7 @@ planted! {
     a_failed_spec_that_is_tried_again: "failed-spec-not-parked", "operators::cri_dead_after_restart::on_17", "rolled-back";
     a_config_that_was_not_tried: "no-trial", "operators::a_config_that_kills_the_cri_is_found_beforehand::on_17", "never refused";
     host_directories_that_were_not_shown: "no-staging", "staged::a_client_pair_that_is_none_is_found_beforehand", "never refused";
+    a_trial_that_starts_plugins: "plugins-in-trial", "operators::a_trial_starts_no_plugins", "a trial started a plugin";
     a_restart_in_the_middle_of_a_pull: "no-quiet-moment", "operators::a_restart_waits_for_a_quiet_moment::on_17", "never containerd-sick";
     a_state_taken_for_good_before_its_proof: "good-before-proof", "operators::containerd_does_not_come_back::on_17", "was never good";
     a_hold_that_is_forgotten: "no-hold", "operators::disabled_stays_disabled::on_17", "held";

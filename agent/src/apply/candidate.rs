@@ -29,18 +29,20 @@ pub async fn check(host: &Host, plan: &Plan, observed: &Observed, progress: Prog
         return Ok(Vec::new());
     }
     progress(Phase::Checking, "trying the new config before a live file changes");
-    dump(host, &text, observed).await?;
+    let dump = dump(host, &text, observed).await?;
     if host.settings.restart.driver != RestartDriver::Systemd {
         return Ok(Vec::new());
     }
-    boot(host, &text, observed).await
+    let hidden = candidate::nri_plugins(dump.as_deref()).filter(|_| !planted::has("plugins-in-trial"));
+    boot(host, &text, observed, hidden.as_deref()).await
 }
 
-/// `containerd config dump` of a copy says the same as of the live file, but for the registry settings.
-async fn dump(host: &Host, text: &str, observed: &Observed) -> Result<(), Problem> {
+/// `containerd config dump` of a copy says the same as of the live file, but for the registry settings. The answer is that dump, where there
+/// is anything to compare it with.
+async fn dump(host: &Host, text: &str, observed: &Observed) -> Result<Option<String>, Problem> {
     let place = &observed.containerd.place;
     if observed.config.root.text.is_none() {
-        return Ok(());
+        return Ok(None);
     }
     let path = format!("{TRIAL_DIR}/config.toml");
     let copy = candidate::copy(&place.config, text)?;
@@ -63,7 +65,7 @@ async fn dump(host: &Host, text: &str, observed: &Observed) -> Result<(), Proble
             return Err(Problem::new("candidate.unreadable", message, "nothing was changed; see what the plan writes"));
         }
         // The live one cannot be dumped: the plan has said so.
-        (Err(_), Ok(_)) => return Ok(()),
+        (Err(_), Ok(then)) => return Ok(Some(then)),
     };
     let ignored = candidate::ignored(&place.config, text, &then)?;
     if !ignored.is_empty() {
@@ -72,24 +74,26 @@ async fn dump(host: &Host, text: &str, observed: &Observed) -> Result<(), Proble
     }
     let lost = candidate::differences(&now, &then).unwrap_or_default();
     if lost.is_empty() {
-        return Ok(());
+        return Ok(Some(then));
     }
     let message =
         format!("with the new config containerd would also change {}", lost.iter().take(5).cloned().collect::<Vec<_>>().join(", "));
     Err(Problem::new("candidate.changes-more", message, format!("nothing was changed; look at {} and its imports", place.config)))
 }
 
-async fn boot(host: &Host, text: &str, observed: &Observed) -> Result<Vec<Problem>, Problem> {
+async fn boot(host: &Host, text: &str, observed: &Observed, hidden: Option<&str>) -> Result<Vec<Problem>, Problem> {
     let place = &observed.containerd.place;
-    let trial = candidate::trial(&place.config, text)?;
+    let mut trial = candidate::trial(&place.config, text)?;
+    let plugins = hidden.filter(|directory| host.files.names(directory).is_ok_and(|names| !names.is_empty()));
+    trial.left_out.extend(plugins.map(|directory| format!("NRI plugins of {directory}")));
     let mut reason = String::new();
     for _ in 0..TRIALS {
-        match trial::boot(&host.files, &place.binary, &trial.config).await {
+        match trial::boot(&host.files, &place.binary, &trial.config, hidden).await {
             Ok(Trial::Ready) => return Ok(told(&trial.left_out)),
             Ok(Trial::Dead(why)) => reason = why,
             Err(error) => return Ok(vec![not_tried(format!("the new config could not be tried beforehand: {error}"))]),
         }
-        if fails_today_as_well(host, observed).await {
+        if fails_today_as_well(host, observed, hidden).await {
             let message = format!("a second containerd cannot be tried on this node ({reason}), not with today's config either");
             return Ok(vec![not_tried(message)]);
         }
@@ -102,12 +106,12 @@ async fn boot(host: &Host, text: &str, observed: &Observed) -> Result<Vec<Proble
 }
 
 /// Today's config is what the healthy process was started with, and yet a trial of it fails: then trials say nothing here.
-async fn fails_today_as_well(host: &Host, observed: &Observed) -> bool {
+async fn fails_today_as_well(host: &Host, observed: &Observed, hidden: Option<&str>) -> bool {
     let containerd = &observed.containerd;
     let is_what_runs = observed.config.changed_ms() < containerd.started_ms && containerd.cri.known().is_some();
     let Some(text) = observed.config.root.text.as_ref().and_then(|content| content.text()) else { return false };
     let Ok(today) = candidate::trial(&containerd.place.config, text) else { return false };
-    is_what_runs && matches!(trial::boot(&host.files, &containerd.place.binary, &today.config).await, Ok(Trial::Dead(_)))
+    is_what_runs && matches!(trial::boot(&host.files, &containerd.place.binary, &today.config, hidden).await, Ok(Trial::Dead(_)))
 }
 
 fn not_tried(message: String) -> Problem {

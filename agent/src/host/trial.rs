@@ -18,12 +18,22 @@ const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// It answers in a quarter of a second; a node that swaps has this long.
 const DEADLINE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(20);
-/// What the unit may not touch, and what it gets instead.
-const PROPERTIES: [&str; 9] = [
+/// What the unit may not touch, and what it gets instead. All of it is known to systemd 240, as "Type=exec" is.
+const PROPERTIES: [&str; 17] = [
     "Type=exec",
     "PrivateNetwork=yes",
     "PrivateTmp=yes",
+    "PrivateDevices=yes",
     "ProtectSystem=strict",
+    // It would move itself out of the unit, and so out of reach, where its config names a cgroup.
+    "ProtectControlGroups=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectKernelModules=yes",
+    // It mounts, to see which snapshotters work. Of root's other powers it needs none of these.
+    "CapabilityBoundingSet=~CAP_SYS_TIME CAP_WAKE_ALARM CAP_SYSLOG CAP_SYS_BOOT CAP_SYS_RAWIO CAP_SYS_PTRACE",
+    "NoNewPrivileges=yes",
+    "LockPersonality=yes",
+    "RestrictRealtime=yes",
     // The sockets of the live containerd and of everybody who listens there are out of sight, and so is its database.
     "TemporaryFileSystem=/run /var/lib/containerd",
     "KillMode=control-group",
@@ -56,17 +66,17 @@ pub enum TrialError {
     Address(String),
 }
 
-/// Starts a containerd with this config, asks it, and takes it away again.
+/// Starts a containerd with this config, asks it, and takes it away again. What is in `hidden` it does not see.
 ///
 /// # Errors
 /// When it could not even be tried.
-pub async fn boot(files: &Files, binary: &str, config: &str) -> Result<Trial, TrialError> {
+pub async fn boot(files: &Files, binary: &str, config: &str, hidden: Option<&str>) -> Result<Trial, TrialError> {
     // One that a killed process left lives on without its directory.
     let _ = commands::systemctl(&["stop", UNIT], CALL_DEADLINE).await;
     clear(files).await;
     files.make_own_directory(TRIAL_DIR)?;
     files.put(&format!("{TRIAL_DIR}/config.toml"), &config.into(), &Attributes::root(0o600))?;
-    let ended = start_and_ask(files, binary).await;
+    let ended = start_and_ask(files, binary, hidden).await;
     clear(files).await;
     ended
 }
@@ -79,12 +89,13 @@ pub async fn clear(files: &Files) {
     }
 }
 
-async fn start_and_ask(files: &Files, binary: &str) -> Result<Trial, TrialError> {
+async fn start_and_ask(files: &Files, binary: &str, hidden: Option<&str>) -> Result<Trial, TrialError> {
     let address = format!("{TRIAL_DIR}/containerd.sock");
     let properties: Vec<String> = PROPERTIES
         .iter()
         .map(|property| format!("--property={property}"))
         .chain([format!("--property=BindPaths={TRIAL_DIR}"), format!("--property=StandardError=file:{TRIAL_DIR}/log")])
+        .chain(hidden.map(|directory| format!("--property=InaccessiblePaths=\"-{directory}\"")))
         .collect();
     let unit = format!("--unit={UNIT}");
     let place = [format!("{TRIAL_DIR}/config.toml"), format!("{TRIAL_DIR}/root"), format!("{TRIAL_DIR}/state")];

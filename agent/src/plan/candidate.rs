@@ -18,6 +18,10 @@ use crate::{
 
 /// Snapshotters that take hold of pools, volumes or mounts outside their own directory.
 const REACHES_OUT: [&str; 6] = ["aufs", "blockfile", "btrfs", "devmapper", "erofs", "zfs"];
+/// Where containerd looks for NRI plugins that it starts itself.
+const NRI_PLUGINS: &str = "/opt/nri/plugins";
+/// Whose settings say otherwise.
+const NRI: &str = "io.containerd.nri.v1.nri";
 /// A snapshotter that needs nothing but a directory.
 const PLAIN: &str = "overlayfs";
 
@@ -62,7 +66,19 @@ fn moved(path: &str, text: &str) -> Result<DocumentMut, Problem> {
     Ok(document)
 }
 
-/// A config for a second containerd that touches nothing of the first: no listener but the one it is given, no foreign snapshotter.
+/// The directory of programs that a containerd with this dump of its config starts by itself. `None`: it starts none. Without a dump it is
+/// taken to have the newest defaults.
+#[must_use]
+pub fn nri_plugins(dump: Option<&str>) -> Option<String> {
+    let Some(dump) = dump else { return Some(NRI_PLUGINS.to_owned()) };
+    let document: DocumentMut = dump.parse().ok()?;
+    let nri = document.get("plugins")?.get(NRI)?;
+    let is_off = nri.get("disable").and_then(Item::as_bool).unwrap_or_default();
+    (!is_off).then(|| nri.get("plugin_path").and_then(Item::as_str).unwrap_or(NRI_PLUGINS).to_owned())
+}
+
+/// A config for a second containerd that touches nothing of the first: no listener but the one it is given, no foreign snapshotter, no
+/// cgroup to move to.
 ///
 /// # Errors
 /// When it is no config file.
@@ -72,6 +88,9 @@ pub fn trial(path: &str, text: &str) -> Result<Trial, Problem> {
     let root: &mut dyn TableLike = document.as_table_mut();
     for listener in ["grpc", "ttrpc", "debug", "metrics"] {
         root.remove(listener);
+    }
+    if let Some(cgroup) = root.remove("cgroup").as_ref().and_then(|cgroup| cgroup.get("path")?.as_str().filter(|path| !path.is_empty())) {
+        left_out.push(format!("cgroup {cgroup}"));
     }
     if let Some(proxies) = root.remove("proxy_plugins").as_ref().and_then(Item::as_table_like) {
         left_out.extend(proxies.iter().map(|(name, _)| format!("proxy plugin {name}")));
@@ -159,6 +178,8 @@ root = "/data"
 imports = ["conf.d/*.toml", "/etc/x.toml"]
 [grpc]
   address = "/run/containerd/containerd.sock"
+[cgroup]
+  path = "/runtime"
 [proxy_plugins.stargz]
   address = "/run/stargz.sock"
 [plugins."io.containerd.grpc.v1.cri".containerd]
@@ -174,7 +195,16 @@ imports = ["conf.d/*.toml", "/etc/x.toml"]
             "{}",
             trial.config
         );
-        assert_eq!(trial.left_out, ["proxy plugin stargz", "snapshotter zfs"]);
+        assert!(!trial.config.contains("/runtime"), "{}", trial.config);
+        assert_eq!(trial.left_out, ["cgroup /runtime", "proxy plugin stargz", "snapshotter zfs"]);
+    }
+
+    #[test]
+    fn programs_that_containerd_would_start_are_known_by_its_dump() {
+        let dump = |lines: &str| nri_plugins(Some(&format!("version = 3\n[plugins.'{NRI}']\n{lines}")));
+        assert_eq!(dump("disable = true\nplugin_path = '/opt/nri/plugins'"), None);
+        assert_eq!(dump("disable = false\nplugin_path = '/opt/mine'").as_deref(), Some("/opt/mine"));
+        assert_eq!((nri_plugins(Some("version = 2\n")), nri_plugins(None).as_deref()), (None, Some(NRI_PLUGINS)));
     }
 
     #[test]
