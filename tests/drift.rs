@@ -90,6 +90,30 @@ fn what_is_changed_while_the_daemon_is_off_is_mended_at_its_start() {
     assert_eq!(agent.containerd_tree(), tree);
 }
 
+/// Who may listen to the kernel is told who wrote; by default nobody may, and the time is told.
+#[test]
+fn who_changed_a_file_is_told_where_the_kernel_says_it() {
+    let (_stand, agent) = in_effect();
+    let blamed = |action: &str| {
+        let before = newest(&agent)["generation"].clone();
+        agent.node.run_ok(["sh", "-c", &format!("cd {HOST} && {action}")]);
+        eventually(action, SOON, || newest(&agent)["generation"] != before);
+        agent.wait_for("in-effect");
+        let replaced = newest(&agent)["replaced"][0].clone();
+        assert!(replaced["changed_at"].as_i64() > Some(1_700_000_000), "{replaced}");
+        replaced["changed_by"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(blamed("sed -i s/up.lab/theirs.lab/ hosts.toml"), "");
+    let unit = "[Service]\nCapabilityBoundingSet=CAP_SYS_ADMIN\nSystemCallFilter=fanotify_init fanotify_mark\n";
+    agent.node.write("/etc/systemd/system/mirrorlet.service.d/blame.conf", unit);
+    agent.node.run_ok(["systemctl", "daemon-reload"]);
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    agent.wait_for("in-effect");
+    let (by_rename, by_write) = (blamed("sed -i s/up.lab/theirs.lab/ hosts.toml"), blamed("echo '# theirs' | tee -a hosts.toml"));
+    assert!(by_rename.starts_with("sed (pid ") && by_write.starts_with("tee (pid "), "{by_rename}, {by_write}");
+    assert!(by_write.contains(", uid 0"), "{by_write}");
+}
+
 /// Two files, two owners: one is mended, the other is left and told, with the time it was changed.
 #[test]
 fn what_is_done_about_drift_goes_by_file() {

@@ -1,6 +1,6 @@
 //! What containerd would make of the new config, found out before a live file changes: its own dump of a copy, and a trial boot.
 
-use super::{Progress, journal::Phase};
+use super::{Progress, journal::Phase, problems::TRIED_AGAIN};
 use crate::{
     config::{RestartDriver, TRIAL_DIR},
     host::{
@@ -58,7 +58,7 @@ async fn dump(host: &Host, text: &str, observed: &Observed) -> Result<Option<Str
         (Ok(now), Ok(then)) => (now, then),
         (_, Err(error @ (CommandError::NotStarted { .. } | CommandError::Late { .. }))) => {
             let message = format!("what containerd makes of the new config cannot be asked: {error}");
-            return Err(Problem::new(NOT_RUN, message, "it is tried again by itself"));
+            return Err(Problem::new(NOT_RUN, message, TRIED_AGAIN));
         }
         (_, Err(error)) => {
             let message = format!("containerd cannot read the config it would be restarted with: {error}");

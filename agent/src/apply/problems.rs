@@ -8,6 +8,9 @@ use crate::{
     spec::problem::Problem,
 };
 
+/// Remedy for what is no fault of the spec.
+pub const TRIED_AGAIN: &str = "the node's own spec is tried again by itself; what was asked for otherwise, ask for again";
+
 /// What goes back by itself could not be given to systemd.
 #[must_use]
 pub fn not_armed(error: &CommandError) -> Problem {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::problems::TRIED_AGAIN;
 use crate::{
     config::Layout,
     host::{
@@ -24,9 +25,7 @@ pub async fn in_use(host: &Host, client: &Containerd, place: &Place, process: &P
     match host.prove(client, place, process).await {
         Fact::Known(true) => Ok(()),
         Fact::Known(false) => Err(not_read(host, place)),
-        Fact::Unknown(reason) => {
-            Err(Problem::new(NOT_ASKED, format!("containerd could not be asked: {reason}"), "it is tried again by itself"))
-        }
+        Fact::Unknown(reason) => Err(Problem::new(NOT_ASKED, format!("containerd could not be asked: {reason}"), TRIED_AGAIN)),
     }
 }
 

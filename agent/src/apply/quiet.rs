@@ -2,7 +2,7 @@
 
 use tokio::time::{Instant, sleep};
 
-use super::{Progress, journal::Phase};
+use super::{Progress, journal::Phase, problems::TRIED_AGAIN};
 use crate::{
     config::QuietPolicy,
     host::{clock, containerd::Containerd, observe::Host, planted},
@@ -27,7 +27,11 @@ pub async fn wait(host: &Host, client: &Containerd, progress: Progress<'_>) -> R
     let mut quiet_since = begun;
     let mut is_told = false;
     loop {
-        let busy = client.busy_with(clock::unix_seconds()).await.unwrap_or_default();
+        let busy = match client.busy_with(clock::unix_seconds()).await {
+            Ok(busy) => busy,
+            Err(error) if error.is_of_a_dead_one() => None,
+            Err(error) => Some(format!("it does not say what it is doing ({error})")),
+        };
         if let Some(reason) = &busy {
             quiet_since = Instant::now();
             if !is_told {
@@ -44,7 +48,7 @@ pub async fn wait(host: &Host, client: &Containerd, progress: Progress<'_>) -> R
             let problem = Problem::new(
                 BUSY,
                 format!("containerd had no quiet moment within {waited} s: {reason}"),
-                "it is tried again by itself; [restart] quiet_policy = \"go-on\" restarts all the same",
+                format!("{TRIED_AGAIN}; [restart] quiet_policy = \"go-on\" restarts all the same"),
             );
             if settings.quiet_policy == QuietPolicy::GiveUp {
                 return Err(problem);

@@ -51,6 +51,17 @@ pub enum ContainerdError {
     NoProcess(String),
 }
 
+impl ContainerdError {
+    /// Nobody serves the socket.
+    #[must_use]
+    pub fn is_of_a_dead_one(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::NoProcess(_) => true,
+            Self::Refused { status, .. } => status.code() == tonic::Code::Unavailable,
+        }
+    }
+}
+
 /// A running task: namespace and container id.
 pub type TaskName = (String, String);
 

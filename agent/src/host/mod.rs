@@ -1,6 +1,6 @@
 //! Everything outside the process: one file or folder for each outside system. All effects are here, and no decision.
 
-mod blame;
+pub mod blame;
 pub mod clock;
 pub mod commands;
 pub mod containerd;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    blame::Blame,
     clock, commands,
     containerd::Containerd,
     cri::Cri,
@@ -46,6 +47,8 @@ pub struct Host {
     pub settings: Settings,
     /// The paths are below another root: no process of this node is asked.
     pub is_offline: bool,
+    /// Who wrote, as far as the kernel tells.
+    pub blame: Blame,
     asked: RefCell<Answers>,
 }
 
@@ -61,7 +64,7 @@ impl Host {
     /// The node below `files`' root.
     #[must_use]
     pub fn new(files: Files, settings: Settings, is_offline: bool) -> Self {
-        Self { files, settings, is_offline, asked: RefCell::default() }
+        Self { files, settings, is_offline, blame: Blame::default(), asked: RefCell::default() }
     }
 
     /// The agent's memory.

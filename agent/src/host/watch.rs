@@ -34,7 +34,8 @@ impl Interest {
             || path.parent().is_some_and(|parent| self.directories.contains(parent))
     }
 
-    fn to_watch(&self) -> impl Iterator<Item = PathBuf> {
+    /// The directories that are watched for it.
+    pub fn to_watch(&self) -> impl Iterator<Item = PathBuf> {
         let parents = self.paths.iter().chain(&self.directories).filter_map(|path| path.parent().map(Path::to_owned));
         parents.chain(self.directories.iter().cloned())
     }

@@ -28,6 +28,7 @@ use crate::{
     apply::{Apply, DRIFT, Effort, Ledger, Order, Outcome, is_contested, is_cri_dead, journal::Phase, recover, state_problem},
     config::{ContainerdSettings, RestartDriver, Settings},
     host::{
+        blame::Blame,
         clock, facts, notify,
         observe::Host,
         staging,
@@ -150,7 +151,8 @@ impl Reconciler {
     ///
     /// # Errors
     /// When this process cannot do its work any more, and a new one could.
-    pub async fn run(self, commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) -> Result<(), Problem> {
+    pub async fn run(mut self, commands: mpsc::Receiver<Command>, stop: impl Future<Output = ()>) -> Result<(), Problem> {
+        self.host.blame = Blame::begin();
         let ticks = Arc::new(Notify::new());
         tokio::select! {
             never = beat(TICK, ticks.clone()) => match never {},

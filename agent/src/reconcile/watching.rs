@@ -20,6 +20,7 @@ impl Reconciler {
     /// What is ours may have changed; the inputs have not.
     pub(super) fn watch_anew(&mut self) -> bool {
         let (spec, node) = (self.spec_interest(), self.node_interest());
+        self.host.blame.follow(node.to_watch());
         self.watch.set(spec, node)
     }
 
