@@ -163,11 +163,16 @@ fn what_others_changed_waits_for_a_word(generation: Generation) {
 /// Nothing that is kept from a trial is missed by it.
 fn a_healthy_config_passes_its_trial(generation: Generation) {
     let stand = Stand::new();
-    let agent = stand.boot(NodeOptions::new(generation));
-    agent.put_in_effect(&spec(MIRROR));
-    assert!(agent.node.journal("mirrorlet-trial").contains("Started"), "there was a trial");
-    let shown = agent.node.run_ok(["mirrorctl", "-o", "json", "show", "1"]);
-    assert!(!shown.contains("candidate."), "{shown}");
+    let at_its_address = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  stream_server_address = \"192.0.2.1\"\n";
+    for (config, left_out) in [(None, None), (Some(at_its_address), Some("without stream server at 192.0.2.1"))] {
+        let options = NodeOptions::new(generation);
+        let agent = stand.boot(config.into_iter().fold(options, NodeOptions::config_toml));
+        agent.put_in_effect(&spec(MIRROR));
+        assert!(agent.node.journal("mirrorlet-trial").contains("Started"), "there was a trial");
+        let shown = agent.node.run_ok(["mirrorctl", "-o", "json", "show", "1"]);
+        assert_eq!(shown.contains("candidate."), left_out.is_some(), "{shown}");
+        assert!(left_out.is_none_or(|left_out| shown.contains(left_out)), "{shown}");
+    }
 }
 
 /// A trial that fails once and not again, and a binary that is being replaced at that moment: neither is held against the spec.

@@ -1,7 +1,7 @@
 //! The config that containerd would start with, made fit for looking at it beforehand: a copy that means the same anywhere, and one that
 //! a second containerd can be started with beside the first.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde_json::Value as Json;
 use toml_edit::{Array, DocumentMut, Item, TableLike, value};
@@ -78,7 +78,7 @@ pub fn nri_plugins(dump: Option<&str>) -> Option<String> {
 }
 
 /// A config for a second containerd that touches nothing of the first: no listener but the one it is given, no foreign snapshotter, no
-/// cgroup to move to.
+/// cgroup to move to, no address of the node's.
 ///
 /// # Errors
 /// When it is no config file.
@@ -104,6 +104,7 @@ pub fn trial(path: &str, text: &str) -> Result<Trial, Problem> {
         for server in ["grpc", "ttrpc", "debug", "metrics"] {
             plugins.remove(&format!("io.containerd.server.v1.{server}"));
         }
+        left_out.extend(with_stream_server_at_home(plugins.get_mut(CRI_OF_VERSION_2)));
         let cri = plugins.get_mut(CRI_OF_VERSION_2).and_then(|cri| cri.get_mut("containerd"));
         left_out.extend(with_plain_snapshotter(cri));
         left_out.extend(with_plain_snapshotter(plugins.get_mut(IMAGES_OF_VERSION_3)));
@@ -120,6 +121,18 @@ fn with_plain_snapshotter(table: Option<&mut Item>) -> Option<String> {
     }
     table.insert("snapshotter", value(PLAIN));
     Some(format!("snapshotter {name}"))
+}
+
+/// A trial has no address of the node's, and containerd ends when its stream server cannot listen.
+fn with_stream_server_at_home(table: Option<&mut Item>) -> Option<String> {
+    let table = table?.as_table_like_mut()?;
+    let address = table.get("stream_server_address")?.as_str()?.to_owned();
+    let is_there = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+    if address == "localhost" || address.parse().is_ok_and(is_there) {
+        return None;
+    }
+    table.insert("stream_server_address", value("127.0.0.1"));
+    Some(format!("stream server at {address}"))
 }
 
 /// Keys in which two dumps of containerd's effective config differ, the registry settings left out: those are meant to.
@@ -197,6 +210,18 @@ imports = ["conf.d/*.toml", "/etc/x.toml"]
         );
         assert!(!trial.config.contains("/runtime"), "{}", trial.config);
         assert_eq!(trial.left_out, ["cgroup /runtime", "proxy plugin stargz", "snapshotter zfs"]);
+    }
+
+    #[test]
+    fn a_stream_server_listens_where_a_trial_can() {
+        let config = |address: &str| format!("version = 3\n[plugins.\"{CRI_OF_VERSION_2}\"]\nstream_server_address = \"{address}\"\n");
+        for stays in ["127.0.0.1", "0.0.0.0", "::", "localhost"] {
+            let trial = trial("c", &config(stays)).unwrap();
+            assert!(trial.config.contains(stays) && trial.left_out.is_empty(), "{}", trial.config);
+        }
+        let trial = trial("c", &config("192.0.2.1")).unwrap();
+        assert!(trial.config.contains("stream_server_address = \"127.0.0.1\""), "{}", trial.config);
+        assert_eq!(trial.left_out, ["stream server at 192.0.2.1"]);
     }
 
     #[test]
