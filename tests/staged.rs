@@ -1,7 +1,9 @@
 //! Host directories are shown to containerd before they are live, where it can be shown them (2.0 and later).
 
+use std::time::Duration;
+
 use crate::{
-    harness::{ca::Ca, node::NodeOptions, rootfs::Generation},
+    harness::{ca::Ca, node::NodeOptions, process::eventually, rootfs::Generation},
     stand::{Agent, CONFIG, MIRROR, Stand},
 };
 
@@ -43,6 +45,11 @@ fn a_client_pair_that_is_none_is_found_beforehand() {
     let asked: Vec<_> = stand.mirror.requests().into_iter().filter(|request| request.path.contains("mirrorlet")).collect();
     assert!(asked.is_empty(), "no mirror is asked: {asked:?}");
     stand.mirror_serves(&agent);
+
+    agent.node.run_ok(["mkdir", "-p", "/run/mirrorlet/staged/127.116.0.0:1"]);
+    agent.node.run_ok(["systemctl", "kill", "--signal=KILL", "mirrorlet"]);
+    let is_gone = || !agent.node.exists("/run/mirrorlet/staged") && agent.node.exists("/run/mirrorlet/mirrorlet.sock");
+    eventually("what a killed daemon left is gone", Duration::from_secs(20), is_gone);
 }
 
 /// A mirror that the node had before has an address that is none. In hosts.toml that would cost containerd the whole file, without a word:

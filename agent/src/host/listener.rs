@@ -1,11 +1,11 @@
 //! A listener on loopback that containerd is sent to, to see whether it comes.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::{Duration, timeout},
+    time::timeout,
 };
 
 /// How long a client may take to say what it wants.

@@ -1,7 +1,8 @@
 //! The config that containerd would start with, made fit for looking at it beforehand: a copy that means the same anywhere, and one that
 //! a second containerd can be started with beside the first.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use core::net::IpAddr;
+use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use toml_edit::{Array, DocumentMut, Item, TableLike, value};
