@@ -160,6 +160,27 @@ fn what_others_changed_waits_for_a_word(generation: Generation) {
     stand.mirror_serves(&agent);
 }
 
+/// What was tried is what containerd is restarted with, whoever writes a drop-in in between.
+fn a_drop_in_during_the_trial_is_not_restarted_with(generation: Generation) {
+    let stand = Stand::new();
+    let node = NodeOptions::new(generation);
+    let agent = stand.boot(node);
+    let config = agent.node.read_text(CONFIG);
+    agent.node.write_atomic(CONFIG, format!("imports = [\"/etc/containerd/conf.d/*.toml\"]\n{config}"));
+    // Each trial leaves another drop-in, as an admin at the same file would.
+    let stub = "#!/bin/sh\ncase \"$*\" in *--version*|*dump*) ;; *trial*) echo version = 2 > /dev/shm/theirs.toml;; esac\nexec /usr/bin/containerd.real \"$@\"\n";
+    agent.node.run_ok(["sh", "-c", "mkdir /etc/containerd/conf.d; ln -s /dev/shm/theirs.toml /etc/containerd/conf.d/theirs.toml"]);
+    agent.node.run_ok(["mv", "/usr/bin/containerd", "/usr/bin/containerd.real"]);
+    agent.node.write("/usr/bin/containerd", stub);
+    agent.node.run_ok(["sh", "-c", "chmod 755 /usr/bin/containerd; systemctl restart containerd"]);
+    let starts = agent.starts();
+    agent.node.write("/root/spec.yaml", spec(MIRROR));
+    let applied = agent.node.run(["mirrorctl", "apply", "/root/spec.yaml"]);
+    assert!(applied.code == Some(7) && applied.stderr.contains("imports was changed"), "{applied:?}");
+    assert_eq!(agent.starts(), starts);
+    assert!(!agent.node.exists("/etc/containerd/certs.d"));
+}
+
 /// Nothing that is kept from a trial is missed by it.
 fn a_healthy_config_passes_its_trial(generation: Generation) {
     let stand = Stand::new();
@@ -333,6 +354,7 @@ on_each_generation!(
     cri_dead_after_restart,
     a_config_that_kills_the_cri_is_found_beforehand,
     containerd_does_not_come_back,
+    a_drop_in_during_the_trial_is_not_restarted_with,
     a_healthy_config_passes_its_trial,
     one_failed_trial_refuses_nothing,
     what_others_changed_waits_for_a_word,

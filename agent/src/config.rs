@@ -145,6 +145,9 @@ pub enum ForeignChange {
 }
 
 impl ForeignChange {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Upgrade, Self::Config, Self::Unit, Self::HostDirectories];
+
     /// The word in settings and on the command line.
     #[must_use]
     pub const fn word(self) -> &'static str {

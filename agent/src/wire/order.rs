@@ -107,8 +107,7 @@ pub fn apply_order(request: v1::ApplySpecRequest, who: String) -> Result<ApplyOr
 
 /// What the caller allows; a kind of change that this release does not know is not one it would make.
 fn allowed(take_over: &[String], accept: impl Iterator<Item = v1::ForeignChange>) -> Allowed {
-    let kinds = [ForeignChange::Upgrade, ForeignChange::Config, ForeignChange::Unit, ForeignChange::HostDirectories];
-    let known = |wanted| kinds.into_iter().find(|kind| accepted(*kind) == wanted);
+    let known = |wanted| ForeignChange::ALL.into_iter().find(|kind| accepted(*kind) == wanted);
     Allowed { take_over: take_over.iter().cloned().collect(), accept: accept.filter_map(known).collect() }
 }
 
