@@ -38,7 +38,7 @@ pub fn spec(files: &Files, path: &str) -> SpecOnDisk {
     }
     let names = match files.names(path) {
         Ok(names) => names,
-        Err(error) => return SpecOnDisk::Unreadable(format!("{path} cannot be listed: {error}")),
+        Err(error) => return SpecOnDisk::Unreadable(error.to_string()),
     };
     let is_spec = |name: &String| !name.starts_with('.') && (name.ends_with(".yaml") || name.ends_with(".yml"));
     let mut texts = Vec::new();

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, VecDeque},
+    io::ErrorKind,
 };
 
 use super::{
@@ -158,10 +159,10 @@ impl Host {
         let hosts_dir = &self.settings.containerd.hosts_dir;
         let tree = self.hosts_tree(hosts_dir).map_err(unreadable)?;
         let proven = self.proven(&client, &containerd, &record, &config, &registry).await;
-        let originals = self.originals(&record);
+        let originals = self.originals(&record).map_err(unreadable)?;
         let mut observed = Observed {
             missing_parents: self.missing_parents(&containerd.place.config),
-            made_directories: self.made_directories(&record),
+            made_directories: self.made_directories(&record).map_err(unreadable)?,
             other_roots: self.other_roots(&registry, version.as_ref()).map_err(unreadable)?,
             named_files: self.named_files(&record, &registry, originals.get(&config.root.path)),
             originals,
@@ -320,10 +321,15 @@ impl Host {
         missing
     }
 
-    fn made_directories(&self, record: &Record) -> BTreeMap<String, Vec<String>> {
+    fn made_directories(&self, record: &Record) -> Result<BTreeMap<String, Vec<String>>, FileError> {
         let hosts_dir = &self.settings.containerd.hosts_dir;
         let made = record.originals.iter().filter(|(path, entry)| **entry == Entry::Absent && hosts_dir.starts_with(path.as_str()));
-        made.filter_map(|(path, _)| Some((path.clone(), self.files.names(path).ok()?))).collect()
+        let listed = made.map(|(path, _)| match self.files.names(path) {
+            Ok(names) => Ok(Some((path.clone(), names))),
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        });
+        listed.filter_map(Result::transpose).collect()
     }
 
     /// The other directories of a list; since 2.2 an unset `config_path` is one.
@@ -340,9 +346,11 @@ impl Host {
         Ok(roots)
     }
 
-    fn originals(&self, record: &Record) -> BTreeMap<String, Content> {
+    fn originals(&self, record: &Record) -> Result<BTreeMap<String, Content>, FileError> {
         let state = self.state();
-        record.originals.iter().filter_map(|(path, entry)| Some((path.clone(), state.object(entry.digest()?)?))).collect()
+        let files = record.originals.iter().filter_map(|(path, entry)| Some((path, entry.digest()?)));
+        let kept = files.map(|(path, digest)| Ok(state.object(digest)?.map(|content| (path.clone(), content))));
+        kept.filter_map(Result::transpose).collect()
     }
 
     fn named_files(&self, record: &Record, registry: &Registry, original: Option<&Content>) -> BTreeMap<String, Fact<()>> {

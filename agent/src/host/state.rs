@@ -133,13 +133,15 @@ impl<'a> State<'a> {
     }
 
     /// Numbers of the changes that are remembered, oldest first.
-    #[must_use]
-    pub fn generations(&self) -> Vec<u64> {
-        let names = self.files.names(self.dir).unwrap_or_default();
+    ///
+    /// # Errors
+    /// When they cannot be listed; that is not to say that there are none.
+    pub fn generations(&self) -> Result<Vec<u64>, FileError> {
+        let names = self.files.names(self.dir)?;
         let number = |name: &String| name.strip_prefix(GENERATION)?.strip_suffix(".json")?.parse().ok();
         let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
         numbers.sort_unstable();
-        numbers
+        Ok(numbers)
     }
 
     /// One past change; `None` when it is not remembered.
@@ -158,7 +160,7 @@ impl<'a> State<'a> {
     /// # Errors
     /// When something cannot be removed.
     pub fn sweep(&self, record: &Record, keep_generations: usize) -> Result<(), StateError> {
-        let numbers = self.generations();
+        let numbers = self.generations()?;
         let (old, kept) = numbers.split_at(numbers.len().saturating_sub(keep_generations));
         for number in old {
             self.files.remove_unsynced(&self.generation_path(*number))?;
@@ -188,9 +190,12 @@ impl<'a> State<'a> {
     }
 
     /// Bytes kept under a digest; `None` when they are gone or damaged.
-    #[must_use]
-    pub fn object(&self, digest: &Digest) -> Option<Content> {
-        self.files.read(&self.object_path(digest)).ok().flatten().filter(|found| found.state.digest == *digest).map(|found| found.content)
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn object(&self, digest: &Digest) -> Result<Option<Content>, FileError> {
+        let found = self.files.read(&self.object_path(digest))?;
+        Ok(found.filter(|found| found.state.digest == *digest).map(|found| found.content))
     }
 
     /// Lets go of objects that neither the record nor a past change names.
@@ -200,7 +205,7 @@ impl<'a> State<'a> {
         let named = originals.chain(record.inline_inputs.values()).chain(specs.flat_map(|applied| applied.objects()));
         let named = named.chain(past.iter().flat_map(Generation::objects));
         let named: BTreeSet<String> = named.map(object_name).collect();
-        for name in self.files.names(&self.path("objects")).unwrap_or_default() {
+        for name in self.files.names(&self.path("objects"))? {
             if !named.contains(&name) {
                 self.files.remove_unsynced(&self.path(&format!("objects/{name}")))?;
             }

@@ -9,7 +9,7 @@ use super::{
     policy, report, wish,
 };
 use crate::{
-    apply::{Effort, Order, Outcome},
+    apply::{Effort, Order, Outcome, state_problem},
     host::{clock, planted, timer},
     observed::{
         generation::Generation,
@@ -34,7 +34,7 @@ struct Earlier {
 impl Reconciler {
     pub(super) fn history(&self) -> Result<Vec<GenerationView>, CommandError> {
         let state = self.host.state();
-        let past = state.generations().into_iter().rev().filter_map(|number| state.generation(number).ok().flatten());
+        let past = self.numbers()?.into_iter().rev().filter_map(|number| state.generation(number).ok().flatten());
         Ok(past.map(|generation| GenerationView { diff: String::new(), ..report::generation_view(&generation, &self.host) }).collect())
     }
 
@@ -42,12 +42,16 @@ impl Reconciler {
         self.past(number).map(|generation| report::generation_view(&generation, &self.host))
     }
 
+    fn numbers(&self) -> Result<Vec<u64>, CommandError> {
+        self.host.state().generations().map_err(|error| CommandError::Precondition(state_problem(&error.into())))
+    }
+
     fn past(&self, number: u64) -> Result<Generation, CommandError> {
         let found = self.host.state().generation(number);
         let found =
             found.map_err(|reason| CommandError::Precondition(Problem::new("generation.unreadable", reason, "take another one")))?;
         found.ok_or_else(|| {
-            let kept = self.host.state().generations();
+            let kept = self.numbers().unwrap_or_default();
             let remedy = match (kept.first(), kept.last()) {
                 (Some(first), Some(last)) => format!("{first} to {last} are remembered; see \"mirrorctl history\""),
                 _ => "nothing was changed yet".into(),
@@ -81,7 +85,7 @@ impl Reconciler {
         let waiting = self.record.pending.take();
         if let Err(error) = self.host.state().keep_record(&self.record) {
             self.record.pending = waiting;
-            return Err(CommandError::Precondition(crate::apply::state_problem(&error)));
+            return Err(CommandError::Precondition(state_problem(&error)));
         }
         // After the record: a timer that fires in between finds nothing to go back from.
         timer::disarm(number).await;
@@ -128,13 +132,14 @@ impl Reconciler {
         if let Some(pending) = &self.record.pending {
             return Ok(self.numbered(pending.back_to.clone()));
         }
-        for number in self.host.state().generations().into_iter().rev() {
+        let numbers = self.numbers()?;
+        for number in numbers.iter().copied().rev() {
             let past = self.past(number)?;
             if past.was_in_effect() && past.applied.as_ref().map(|applied| applied.digest) != present {
                 return Ok(Earlier { number: if past.applied.is_none() { 0 } else { number }, applied: past.applied });
             }
         }
-        let is_first_known = self.host.state().generations().first().is_none_or(|first| *first == 1);
+        let is_first_known = numbers.first().is_none_or(|first| *first == 1);
         if present.is_some() && is_first_known {
             return Ok(Earlier { number: 0, applied: None });
         }
@@ -147,12 +152,13 @@ impl Reconciler {
         Err(CommandError::Precondition(Problem::new("generation.none", "the node is as it was found, and was nothing else before", remedy)))
     }
 
-    /// The newest generation that had this spec in effect.
+    /// The newest generation that had this spec in effect. Where they cannot be listed going back does not wait for its number.
     fn numbered(&self, applied: Option<Applied>) -> Earlier {
         let state = self.host.state();
         let digest = applied.as_ref().map(|applied| applied.digest);
         let has_it = |past: &Generation| past.was_in_effect() && past.applied.as_ref().map(|applied| applied.digest) == digest;
-        let past = state.generations().into_iter().rev().filter_map(|number| state.generation(number).ok().flatten()).find(has_it);
+        let numbers = self.numbers().unwrap_or_default();
+        let past = numbers.into_iter().rev().filter_map(|number| state.generation(number).ok().flatten()).find(has_it);
         let number = past.filter(|_| applied.is_some()).map_or(0, |past| past.change.generation);
         Earlier { number, applied }
     }

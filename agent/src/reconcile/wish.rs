@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::commands::SpecSource;
 use crate::{
+    apply::state_problem,
     config::{FallbackPolicy, Settings},
     host::{
         clock,
@@ -89,7 +90,7 @@ pub fn of_node(host: &Host, record: &Record) -> Wanted {
         );
         for name in names {
             if let Some(digest) = stored.get(name.to_string().as_str()) {
-                let content = state.object(digest).map(|content| content.bytes().to_vec());
+                let content = state.object(digest).ok().flatten().map(|content| content.bytes().to_vec());
                 found.insert(
                     (*name).clone(),
                     content.ok_or_else(|| "what was sent along with the spec is no longer in the state directory".into()),
@@ -219,7 +220,7 @@ impl Wish {
 pub fn of_applied(host: &Host, applied: &Applied) -> Result<Wish, Vec<Problem>> {
     let state = host.state();
     let kept = |digest: &Digest, name: &str| {
-        state.object(digest).ok_or_else(|| {
+        state.object(digest).map_err(|error| vec![state_problem(&error.into())])?.ok_or_else(|| {
             vec![Problem::new("generation.lost", format!("{name}, as it was then, is no longer in the state directory"), "apply it anew")]
         })
     };
@@ -229,7 +230,7 @@ pub fn of_applied(host: &Host, applied: &Applied) -> Result<Wish, Vec<Problem>> 
         texts.push(SpecText { name: name.clone(), text });
     }
     let read = |names: &[&InputName]| -> Inputs {
-        let content = |name: &InputName| applied.inputs.get(&name.to_string()).and_then(|digest| state.object(digest));
+        let content = |name: &InputName| applied.inputs.get(&name.to_string()).and_then(|digest| state.object(digest).ok().flatten());
         let content =
             |name: &InputName| content(name).map(|content| content.bytes().to_vec()).ok_or_else(|| "it is no longer kept".to_owned());
         names.iter().map(|name| ((*name).clone(), content(name))).collect()

@@ -48,7 +48,7 @@ pub fn export(directory: &Path, tree: &Tree, forbidden: &[&str]) -> Result<(), E
     }
     std::fs::create_dir_all(&real).map_err(failed("make"))?;
     let files = Files::open(&real)?;
-    if !files.names("/").map_err(failed("list"))?.is_empty() {
+    if !files.names("/")?.is_empty() {
         return Err(ExportError::NotEmpty { path: directory.display().to_string() });
     }
     let own = |mode| Attributes { uid: geteuid().as_raw(), gid: getegid().as_raw(), ..Attributes::root(mode) };

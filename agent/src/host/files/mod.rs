@@ -88,9 +88,10 @@ impl Files {
     ///
     /// # Errors
     /// When it cannot be listed.
-    pub fn names(&self, path: &str) -> io::Result<Vec<String>> {
-        let entries = std::fs::read_dir(self.seen(path))?;
-        let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    pub fn names(&self, path: &str) -> Result<Vec<String>, FileError> {
+        let listed = |entries: std::fs::ReadDir| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
+        let names = door::failed_io(std::fs::read_dir(self.seen(path)).and_then(listed), "list", path)?;
+        let mut names: Vec<String> = names.into_iter().filter_map(|name| name.into_string().ok()).collect();
         names.sort();
         Ok(names)
     }

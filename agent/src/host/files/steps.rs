@@ -67,7 +67,7 @@ impl Transaction<'_> {
     /// A directory that was made for ours and is to be empty holds nothing but what earlier steps moved aside in it.
     fn check_emptied(&self, step: &Step) -> Result<(), FileError> {
         let Entry::Directory { files, .. } = &step.before else { return Ok(()) };
-        let names = door::failed_io(self.files.names(&step.path), "list", &step.path)?;
+        let names = self.files.names(&step.path)?;
         if files.is_empty() && names.iter().any(|name| !name.starts_with(OURS)) {
             let source = std::io::Error::from(std::io::ErrorKind::DirectoryNotEmpty);
             return Err(FileError { action: "remove", path: step.path.clone(), source });
