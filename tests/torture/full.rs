@@ -163,7 +163,7 @@ fn changed_with_little_room(scenario: &'static Scenario) {
         let when = format!("{}: {point:?}", scenario.name);
         let (root, mounted) = point.root(&bench, ready.root.path());
         point.room.leave(mounted.root());
-        let output = scenario.run(&root, &[]);
+        let output = scenario.run(&root);
         let found = tree_of(&root);
         assert!(found == before || found == after, "{when}: neither before nor after: {:?}", found.keys());
         assert!(found == before || !point.room.is_none(), "{when}: there was room");
@@ -172,7 +172,7 @@ fn changed_with_little_room(scenario: &'static Scenario) {
             undone += 1;
         }
         point.room.end(mounted.root());
-        scenario.run(&root, &[]);
+        scenario.run(&root);
         assert!(tree_of(&root) == after, "{when}: it fails with room too");
         assert_tidy(&root, &when);
         mounted.unmount();

@@ -10,10 +10,13 @@ mod faults;
 mod full;
 mod heartbeat;
 mod names;
+mod points;
 mod power;
 mod reader;
+mod reads;
 mod rivals;
 mod scenario;
+mod short_writes;
 mod sick;
 mod soak;
 

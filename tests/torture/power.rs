@@ -102,7 +102,7 @@ fn cut_everywhere(file_system: FileSystem, scenario: &'static Scenario) {
     let (before, after) = scenario.ends();
     let (bench, ready) = (Bench::set_up(), scenario.ready());
     let recording = Recording::of(&bench, file_system, ready.root.path(), |root| {
-        scenario.run(root, &[]);
+        scenario.run(root);
         assert!(containerd_tree(root) == after, "{row}: it was not carried out");
     });
     let all = recording.log.cuts();

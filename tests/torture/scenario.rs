@@ -3,13 +3,15 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::chown,
     path::Path,
     process::{Command, Output},
 };
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
+use super::disk::tool;
 use crate::cases_plan::{mirrorlet, root_of, tree};
 
 pub type Tree = BTreeMap<String, Vec<u8>>;
@@ -21,8 +23,8 @@ pub struct Scenario {
     prepare: fn(&Path),
     /// What mirrorlet is asked to do.
     verb: &'static str,
-    /// A failure that strace injects, so that the change is undone.
-    failure: Option<&'static str>,
+    /// A call that strace makes fail, so that the change is undone, and how.
+    pub failure: Option<(&'static str, &'static str)>,
 }
 
 /// The seven.
@@ -31,7 +33,7 @@ pub const ALL: [Scenario; 7] = [
     Scenario { name: "certs-d-only", prepare: installed_then_another_spec, verb: "once", failure: None },
     Scenario { name: "config-and-certs-d", prepare: config_edited_and_another_spec, verb: "once", failure: None },
     Scenario { name: "removal", prepare: installed, verb: "disable", failure: None },
-    Scenario { name: "rollback", prepare: installed_then_another_spec, verb: "once", failure: Some("inject=linkat:error=ENOSPC:when=2") },
+    Scenario { name: "rollback", prepare: installed_then_another_spec, verb: "once", failure: Some(("linkat", "error=ENOSPC:when=2")) },
     Scenario { name: "confirm-expiry", prepare: unconfirmed, verb: "recover", failure: None },
     Scenario { name: "to-legacy", prepare: installed_then_the_other_layout, verb: "once", failure: None },
 ];
@@ -63,11 +65,16 @@ fn installed_then_the_other_layout(root: &Path) {
     fs::write(root.join("etc/mirrorlet/mirrorlet.toml"), "[containerd]\nlayout = \"legacy\"\n").unwrap();
 }
 
+/// By somebody else, who gives the file an owner and a label too, and has a host of his own in another directory.
 fn config_edited_and_another_spec(root: &Path) {
     installed_then_another_spec(root);
     let path = root.join("etc/containerd/config.toml");
     let config = fs::read_to_string(&path).unwrap();
     fs::write(&path, config.replace("/etc/containerd/certs.d", "/etc/elsewhere") + "# theirs\n").unwrap();
+    chown(&path, Some(12), Some(12)).unwrap();
+    xattr::set(&path, "trusted.note", b"theirs").unwrap();
+    fs::create_dir_all(root.join("etc/elsewhere/theirs.lab")).unwrap();
+    fs::write(root.join("etc/elsewhere/theirs.lab/hosts.toml"), "server = \"https://theirs.lab\"\n").unwrap();
 }
 
 /// The second spec is in effect and waits for a confirmation of a boot that is over.
@@ -84,7 +91,7 @@ fn unconfirmed(root: &Path) {
 /// A scenario that is about to begin.
 pub struct Ready {
     pub root: TempDir,
-    scenario: &'static Scenario,
+    pub scenario: &'static Scenario,
 }
 
 impl Scenario {
@@ -98,42 +105,41 @@ impl Scenario {
     pub fn ends(&'static self) -> (Tree, Tree) {
         let ready = self.ready();
         let before = ready.tree();
-        ready.under_strace(&[]);
+        self.run(ready.root.path());
         (before, ready.tree())
     }
 
-    /// Runs the change below a root that was prepared for it, under strace with these options.
-    pub fn run(&self, root: &Path, options: &[&str]) -> Output {
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq"]);
-        if !options.contains(&"-o") {
-            command.args(["-o", "/dev/null"]);
-        }
-        command.args(options);
-        if let Some(failure) = self.failure {
-            command.args(["-e", failure]);
-        }
-        command.arg(env!("CARGO_BIN_EXE_mirrorlet")).arg("--root").arg(root).arg(self.verb);
-        command.output().expect("strace runs: apt-get install strace")
+    /// Runs the change below a root that was prepared for it.
+    pub fn run(&self, root: &Path) -> Output {
+        if self.failure.is_some() { self.under_strace(root, &[], &["-o", "/dev/null"]) } else { self.command(root, &[]) }
+    }
+
+    /// The same under strace, which stops at these calls only. The last options may be programs that run the rest.
+    pub fn under_strace(&self, root: &Path, calls: &[&str], options: &[&str]) -> Output {
+        let calls: Vec<&str> = ["execve"].iter().chain(calls).copied().chain(self.failure.map(|(call, _)| call)).collect();
+        let trace = format!("trace={}", calls.join(","));
+        let failure = self.failure.map(|(call, how)| format!("inject={call}:{how}"));
+        let failure = failure.iter().flat_map(|failure| ["-e", failure]);
+        let words = ["strace", "-f", "-qq", "-e", &trace].into_iter().chain(failure).chain(options.iter().copied());
+        self.command(root, &words.collect::<Vec<_>>())
+    }
+
+    /// With other programs before it, each of which runs the rest.
+    fn command(&self, root: &Path, programs: &[&str]) -> Output {
+        let words = programs.iter().copied().chain([env!("CARGO_BIN_EXE_mirrorlet"), "--root", root.to_str().unwrap(), self.verb]);
+        let words: Vec<&str> = words.collect();
+        Command::new(words[0])
+            .args(&words[1..])
+            .output()
+            .unwrap_or_else(|error| panic!("{}: {error}; \"make prerequisites\" installs it", words[0]))
     }
 
     /// The root it ran below, and these calls of one run, with descriptors as paths.
     pub fn trace(&'static self, calls: &[&str]) -> (String, String) {
-        let ready = self.ready();
-        let log = ready.root.path().join("strace.log");
-        let trace = format!("trace={}", calls.join(","));
-        ready.under_strace(&["-y", "-o", log.to_str().unwrap(), "-e", &trace]);
+        let ready = self.ready().again();
+        let log = NamedTempFile::new().unwrap();
+        self.under_strace(ready.root.path(), calls, &["-y", "-o", log.path().to_str().unwrap()]);
         (ready.root.path().to_str().unwrap().to_owned(), fs::read_to_string(log).unwrap())
-    }
-
-    /// Each of these calls that touches the node's files, by its number among all calls of that name.
-    pub fn points(&'static self, calls: &[&'static str]) -> Vec<(&'static str, usize)> {
-        let (root, log) = self.trace(calls);
-        let of = |call: &'static str| {
-            let lines = log.lines().filter(move |line| line.split_whitespace().any(|word| word.starts_with(&format!("{call}("))));
-            (1..).zip(lines).filter(|(_, line)| line.contains(&root)).map(move |(number, _)| (call, number)).collect::<Vec<_>>()
-        };
-        calls.iter().flat_map(|call| of(call)).collect()
     }
 }
 
@@ -142,9 +148,21 @@ impl Ready {
         containerd_tree(self.root.path())
     }
 
-    /// Runs the change under strace with these options.
-    pub fn under_strace(&self, options: &[&str]) -> Output {
-        self.scenario.run(self.root.path(), options)
+    /// The same once more, for another run, in memory: there a sync costs nothing.
+    pub fn again(&self) -> Self {
+        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        tool("cp", &["--archive", &format!("{}/.", self.root.path().display()), root.path().to_str().unwrap()]);
+        Self { root, scenario: self.scenario }
+    }
+}
+
+/// What waits for a confirmation is that of a boot that is over.
+pub fn boot(root: &Path) {
+    let path = root.join("var/lib/mirrorlet/record.json");
+    let record = fs::read(&path).ok().map(|text| serde_json::from_slice(&text).unwrap());
+    if let Some(mut record) = record.filter(|record: &Value| !record["pending"].is_null()) {
+        record["pending"]["boot_id"] = "before".into();
+        fs::write(path, record.to_string()).unwrap();
     }
 }
 
