@@ -32,6 +32,7 @@ fn drift_is_repaired_without_a_restart() {
     is_eventually("an edit is undone", || agent.node.read(HOSTS_TOML) == hosts);
     // its before-image is gone, too: nothing vanishes under the hands of rm
     agent.wait_for("in-effect");
+    assert_eq!(agent.starts(), starts, "nobody needs a restart for this");
     agent.node.run_ok(["rm", "-r", "/etc/containerd/certs.d/up.lab"]);
     is_eventually("a removed directory is back", || agent.node.exists(HOSTS_TOML));
     agent.node.run_ok(["chmod", "0666", HOSTS_TOML]);
@@ -178,7 +179,7 @@ fn an_edit_during_an_apply_that_fails_costs_nothing() {
     agent.node.run_ok(["sh", "-c", &format!("echo '# theirs' >> {CONFIG}")]);
     agent.node.run_ok(["systemctl", "kill", "--signal=KILL", "containerd"]);
     agent.wait_for("rolled-back");
-    assert!(agent.node.read_text(CONFIG).ends_with("# theirs\n"));
+    assert!(agent.node.read_text(CONFIG).ends_with("# theirs\n"), "the edit is gone");
     agent.node.run_ok(["mirrorctl", "disable"]);
     assert_eq!(agent.node.read_text(CONFIG), format!("{legacy}# theirs\n"));
     agent.node.wait_cri(Duration::from_secs(10));
@@ -203,6 +204,52 @@ fn a_first_apply_that_somebody_fights_does_not_loop() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(agent.starts(), starts + 2, "there and back, once");
     assert_eq!(agent.status()["condition"], "rolled-back");
+}
+
+/// The spec that comes with an order is written by the change itself: that is no newer spec that would end the watching.
+#[test]
+fn what_somebody_applies_is_watched_for_a_while() {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(Generation::V17));
+    let node = &agent.node;
+    let tree = agent.containerd_tree();
+    let stub = "#!/bin/sh\ncase \"$*\" in *--version*|*dump*|*trial*) exec /usr/bin/containerd.real \"$@\";; esac\ngrep -q certs.d /etc/containerd/config.toml && (sleep 3; kill -KILL $$) &\nexec /usr/bin/containerd.real \"$@\"\n";
+    node.run_ok(["mv", "/usr/bin/containerd", "/usr/bin/containerd.real"]);
+    node.write("/usr/bin/containerd", stub);
+    node.run_ok(["chmod", "755", "/usr/bin/containerd"]);
+    node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nsettle_for = \"6s\"\nquiet_for = \"0s\"\n");
+    node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    node.write("/root/spec.yaml", spec(MIRROR));
+    let answer = node.run(["mirrorctl", "apply", "/root/spec.yaml"]);
+    assert_eq!(answer.code, Some(6), "{answer:?}");
+    assert_eq!(agent.containerd_tree(), tree);
+}
+
+/// Whoever asked is gone in the middle, or before it even began: it is carried to its end all the same.
+#[test]
+fn a_caller_that_hangs_up_stops_nothing() {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(Generation::V17));
+    let node = &agent.node;
+    node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nsettle_for = \"4s\"\nquiet_for = \"0s\"\n");
+    node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    node.write("/root/first.yaml", spec(MIRROR));
+    node.write("/root/second.yaml", spec("192.0.2.11:5000"));
+    let first = node.spawn(["mirrorctl", "apply", "/root/first.yaml"]);
+    is_eventually("the first settles", || node.journal("mirrorlet").contains("watching whether it stays so"));
+    let second = node.spawn(["mirrorctl", "apply", "/root/second.yaml"]);
+    is_eventually("the second waits", || node.run_ok(["pgrep", "-c", "mirrorctl"]).trim() == "2");
+    // It has nothing to do but to send what it was given.
+    std::thread::sleep(Duration::from_millis(500));
+    drop((first, second));
+    is_eventually("both are gone", || node.run(["pgrep", "mirrorctl"]).stdout.is_empty());
+    assert!(node.exists("/var/lib/mirrorlet/journal"), "they hung up in the middle of it");
+    agent.wait_until("the second is in effect", |status| status["condition"] == "in-effect" && status["effective_generation"] == 2);
+    assert!(node.read_text(HOSTS_TOML).contains("192.0.2.11:5000"));
+    assert_eq!(node.read_text(SPEC), spec("192.0.2.11:5000"));
+    let past: Vec<serde_json::Value> = serde_json::from_str(&node.run_ok(["mirrorctl", "-o", "json", "history"])).unwrap();
+    let ends: Vec<&str> = past.iter().filter_map(|past| past["outcome"]["kind"].as_str()).collect();
+    assert_eq!(ends, ["changed"; 2], "{past:#?}");
 }
 
 #[test]

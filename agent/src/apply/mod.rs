@@ -453,13 +453,28 @@ impl Run<'_> {
 
     async fn settle(&self) -> Result<(), Problem> {
         let settings = &self.apply.host.settings.restart;
-        let is_newer_waiting = timeout(settings.settle_for, self.apply.newer.notified()).await.is_ok();
-        if is_newer_waiting {
+        let mut is_told = false;
+        let newer = async {
+            while !is_told || self.is_spec_our_own() {
+                self.apply.newer.notified().await;
+                is_told = true;
+            }
+        };
+        let _ = timeout(settings.settle_for, newer).await;
+        if is_told {
+            // Whatever it was, it is looked at afterwards.
             self.apply.newer.notify_one();
         }
         let Some(process) = &self.process else { return Ok(()) };
         activate::check(&self.client, process).await?;
         self.prove().await
+    }
+
+    /// The spec is still the one that this change wrote: nothing newer is waiting.
+    fn is_spec_our_own(&self) -> bool {
+        let host = self.apply.host;
+        let written = self.plan.steps.iter().rfind(|step| step.path == host.settings.spec.path);
+        written.is_some_and(|step| host.files.entry(&step.path).is_ok_and(|found| found == step.after()))
     }
 
     async fn close(self, observed: &Observed, progress: Progress<'_>) -> (Outcome, Record) {
