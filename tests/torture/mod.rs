@@ -10,6 +10,7 @@ mod faults;
 mod full;
 mod heartbeat;
 mod names;
+mod phases;
 mod points;
 mod power;
 mod reader;

@@ -1,4 +1,4 @@
-//! What an interrupted change still owes: the rest of its undo, and a restart.
+//! What an interrupted change still owes: the rest of its undo, and a restart. And what it left: timers.
 
 use super::Reconciler;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
         activate,
         recover::{self, Recovery},
     },
-    host::clock,
+    host::{clock, timer},
     observed::record::RestartNote,
 };
 
@@ -39,6 +39,13 @@ impl Reconciler {
         }
         self.record.owed_restart = None;
         self.keep_record();
+    }
+
+    /// The timers of a change that waits for nobody have nothing to go back from.
+    pub(super) async fn disarm_what_is_over(&self) {
+        if self.record.pending.is_none() && self.record.generation > 0 {
+            timer::disarm(self.record.generation).await;
+        }
     }
 
     /// An undo that a failing disk stopped halfway.

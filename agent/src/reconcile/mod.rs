@@ -171,6 +171,7 @@ impl Reconciler {
         let mut ticks = 0_u32;
         trial::clear(&self.host.files).await;
         staging::clear(&self.host.files);
+        self.disarm_what_is_over().await;
         self.pay_owed_restart().await;
         self.look_and_act(Cause::Event).await;
         let changes = self.changes.clone();
