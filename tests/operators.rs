@@ -64,7 +64,7 @@ fn cri_dead_after_restart(generation: Generation) {
     let status = agent.wait_for("rolled-back");
     assert_eq!(agent.containerd_tree(), tree);
     assert!(status["summary"].as_str().is_some_and(|summary| summary.contains("CRI")), "{status:#}");
-    assert_eq!(status["last_change"]["outcome"]["restarts"], 2, "{status:#}");
+    assert_eq!(status["last_change"]["outcome"]["restarts"], 2, "there and back: {status:#}");
     agent.node.wait_cri(Duration::from_secs(10));
     let starts = agent.starts();
     std::thread::sleep(Duration::from_secs(2));

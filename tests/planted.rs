@@ -60,9 +60,9 @@ planted! {
     effects_without_a_journal: "no-journal", "torture::faults::first_install::killed", "neither before nor after";
     an_unfinished_change_taken_for_finished: "unfinished-counts-as-finished", "torture::faults::first_install::killed", "neither before nor after";
     temporary_names_that_stay: "temporary-names-stay", "cases_plan::every_case_is_as_written", ".mirrorlet.";
-    an_undo_that_takes_their_edit: "undo-takes-their-edit", "daemon::an_edit_during_an_apply_that_fails_costs_nothing", "panicked";
-    a_restart_nobody_needs: "needless-restart", "daemon::drift_is_repaired_without_a_restart", "panicked";
-    an_undo_that_does_not_restart: "undone-without-restart", "operators::cri_dead_after_restart::on_17", "panicked";
+    an_undo_that_takes_their_edit: "undo-takes-their-edit", "daemon::an_edit_during_an_apply_that_fails_costs_nothing", "the edit is gone";
+    a_restart_nobody_needs: "needless-restart", "daemon::drift_is_repaired_without_a_restart", "nobody needs a restart for this";
+    an_undo_that_does_not_restart: "undone-without-restart", "operators::cri_dead_after_restart::on_17", "there and back";
     a_failed_spec_that_is_tried_again: "failed-spec-not-parked", "operators::cri_dead_after_restart::on_17", "rolled-back";
     a_config_that_was_not_tried: "no-trial", "operators::a_config_that_kills_the_cri_is_found_beforehand::on_17", "never tried";
     a_drop_in_that_slipped_in: "edit-during-trial", "operators::a_drop_in_during_the_trial_is_not_restarted_with::on_17", "imports was changed";
@@ -73,7 +73,7 @@ planted! {
     a_state_taken_for_good_before_its_proof: "good-before-proof", "operators::containerd_does_not_come_back::on_17", "was never good";
     a_hold_that_is_forgotten: "no-hold", "operators::disabled_stays_disabled::on_17", "held";
     a_timer_that_is_not_set: "no-timer", "torture::confirm::a_dead_daemon_does_not_keep_it", "too late";
-    a_dry_run_that_disarms: "dry-run-disarms", "torture::confirm::nothing_but_its_own_confirmation_disarms_it", "panicked";
-    any_number_that_confirms: "any-number-confirms", "torture::confirm::nothing_but_its_own_confirmation_disarms_it", "panicked";
-    an_expiry_without_a_hold: "no-hold-after-expiry", "torture::confirm::what_nobody_confirms_is_gone_back_from", "panicked";
+    a_dry_run_that_disarms: "dry-run-disarms", "torture::confirm::nothing_but_its_own_confirmation_disarms_it", "it does not wait any more";
+    any_number_that_confirms: "any-number-confirms", "torture::confirm::nothing_but_its_own_confirmation_disarms_it", "another one is confirmed";
+    an_expiry_without_a_hold: "no-hold-after-expiry", "torture::confirm::what_nobody_confirms_is_gone_back_from", "never held";
 }

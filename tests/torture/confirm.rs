@@ -10,7 +10,12 @@ use serde_json::Value;
 
 use super::is_whole;
 use crate::{
-    harness::{node::NodeOptions, process::holds_within, registry::Registry, rootfs::Generation},
+    harness::{
+        node::NodeOptions,
+        process::{eventually, holds_within},
+        registry::Registry,
+        rootfs::Generation,
+    },
     stand::{Agent, MIRROR, SPEC, Stand, WHOLE_PULL, pull_and_see},
 };
 
@@ -182,6 +187,39 @@ fn containerd_down_at_the_deadline_changes_nothing() {
     }
 }
 
+/// Where certs.d lies for this process is read-only when the time is over; then it is not any more.
+fn read_only_at_the_deadline(unconfirmed: &Unconfirmed, process: &str) {
+    let node = &unconfirmed.agent.node;
+    let there = |words: &str| node.run_ok(["nsenter", "--target", process, "--mount", "sh", "-c", words]);
+    there("cd / && mount --bind /etc/containerd/certs.d /etc/containerd/certs.d && mount -o remount,bind,ro /etc/containerd/certs.d");
+    eventually("going back failed", Duration::from_secs(30), || node.full_journal().contains("Read-only file system"));
+    assert!(unconfirmed.names(OTHER), "it did not fail");
+    there("umount /etc/containerd/certs.d");
+    eventually("it is tried again", Duration::from_secs(120), || unconfirmed.names(MIRROR));
+}
+
+#[test]
+fn going_back_that_failed_is_tried_again() {
+    let mut unconfirmed = Unconfirmed::new();
+    unconfirmed.apply("3s");
+    let daemon = unconfirmed.agent.node.main_pid("mirrorlet").unwrap().to_string();
+    read_only_at_the_deadline(&unconfirmed, &daemon);
+    unconfirmed.is_held();
+}
+
+#[test]
+fn going_back_that_failed_is_tried_again_by_the_timer_too() {
+    let mut unconfirmed = Unconfirmed::new();
+    unconfirmed.apply("3s");
+    let node = &unconfirmed.agent.node;
+    node.run_ok(["systemctl", "mask", "--now", "--signal=KILL", "mirrorlet"]);
+    node.run(["systemctl", "kill", "--signal=KILL", "mirrorlet"]);
+    read_only_at_the_deadline(&unconfirmed, "1");
+    unconfirmed.agent.node.run_ok(["systemctl", "unmask", "mirrorlet"]);
+    unconfirmed.agent.node.run_ok(["systemctl", "start", "mirrorlet"]);
+    unconfirmed.is_held();
+}
+
 #[test]
 fn nothing_but_its_own_confirmation_disarms_it() {
     let mut unconfirmed = Unconfirmed::new();
@@ -189,14 +227,17 @@ fn nothing_but_its_own_confirmation_disarms_it() {
         unconfirmed.apply("8s");
         let node = &unconfirmed.agent.node;
         let wrong = node.run(["mirrorctl", "confirm", "1"]);
-        assert!(wrong.code == Some(5) && wrong.stderr.contains(&format!("mirrorctl confirm {}", unconfirmed.number)), "{wrong:?}");
+        assert!(
+            wrong.code == Some(5) && wrong.stderr.contains(&format!("mirrorctl confirm {}", unconfirmed.number)),
+            "another one is confirmed: {wrong:?}"
+        );
         let second = node.run(["mirrorctl", "apply", "/root/spec.yaml", "--confirm-within", "1h"]);
         assert!(second.code == Some(5) && second.stderr.contains("waits for its confirmation"), "{second:?}");
         node.write("/root/broken.yaml", "registryMirrors: [\n");
         assert!(!node.run(["mirrorctl", "apply", "/root/broken.yaml"]).success());
         node.run(["mirrorctl", "plan", "/root/spec.yaml"]);
         node.run(["mirrorctl", "disable", "--dry-run"]);
-        assert_eq!(node.run(["mirrorctl", "resume"]).code, Some(5));
+        assert_eq!(node.run(["mirrorctl", "resume"]).code, Some(5), "it does not wait any more");
         let text = node.read_text(SPEC);
         unconfirmed.agent.write_spec("registryMirrors: [\n");
         unconfirmed.agent.write_spec(&(spec(OTHER) + "# an edit waits\n"));
