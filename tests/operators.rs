@@ -163,13 +163,12 @@ fn what_others_changed_waits_for_a_word(generation: Generation) {
 /// What was tried is what containerd is restarted with, whoever writes a drop-in in between.
 fn a_drop_in_during_the_trial_is_not_restarted_with(generation: Generation) {
     let stand = Stand::new();
-    let node = NodeOptions::new(generation);
-    let agent = stand.boot(node);
+    let agent = stand.boot(NodeOptions::new(generation));
     let config = agent.node.read_text(CONFIG);
     agent.node.write_atomic(CONFIG, format!("imports = [\"/etc/containerd/conf.d/*.toml\"]\n{config}"));
-    // Each trial leaves another drop-in, as an admin at the same file would.
-    let stub = "#!/bin/sh\ncase \"$*\" in *--version*|*dump*) ;; *trial*) echo version = 2 > /dev/shm/theirs.toml;; esac\nexec /usr/bin/containerd.real \"$@\"\n";
-    agent.node.run_ok(["sh", "-c", "mkdir /etc/containerd/conf.d; ln -s /dev/shm/theirs.toml /etc/containerd/conf.d/theirs.toml"]);
+    // Each trial leaves its line in a drop-in, as an admin at the same moment would.
+    let stub = "#!/bin/sh\ncase \"$*\" in *--version*|*dump*) ;; *trial*) echo '# theirs' >> /dev/shm/theirs.toml;; esac\nexec /usr/bin/containerd.real \"$@\"\n";
+    agent.node.run_ok(["sh", "-c", "mkdir /etc/containerd/conf.d; echo version = 2 > /dev/shm/theirs.toml; ln -s /dev/shm/theirs.toml /etc/containerd/conf.d/theirs.toml"]);
     agent.node.run_ok(["mv", "/usr/bin/containerd", "/usr/bin/containerd.real"]);
     agent.node.write("/usr/bin/containerd", stub);
     agent.node.run_ok(["sh", "-c", "chmod 755 /usr/bin/containerd; systemctl restart containerd"]);

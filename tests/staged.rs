@@ -59,7 +59,7 @@ fn a_file_that_containerd_would_ignore_is_found_beforehand() {
     let stand = Stand::new();
     let agent = stand.boot(NodeOptions::new(Generation::V2));
     let mirrors = "\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"up.lab\"]\n  endpoint = [\"http://192.0.2.9:port\"]\n";
-    agent.node.run_ok(["sh".into(), "-c".into(), format!("printf '%s' '{mirrors}' >> {CONFIG}")]);
+    agent.node.run_ok(["sh".into(), "-c".into(), format!("printf '%s' '{mirrors}' >> {CONFIG}; systemctl restart containerd")]);
     let (tree, starts) = (agent.containerd_tree(), agent.starts());
     agent.write_spec(&format!("registryMirrors:\n  - endpoint: http://{MIRROR}\n    hosts: [up.lab]\n"));
     let status = agent.wait_for("refused");
