@@ -1,11 +1,16 @@
 //! Every way in which somebody else can change what is ours: it is noticed, mended or told, and their version is kept.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::{
-    harness::{ca::Ca, node::NodeOptions, process::eventually, rootfs::Generation},
+    harness::{
+        ca::Ca,
+        node::NodeOptions,
+        process::{eventually, holds_within},
+        rootfs::Generation,
+    },
     stand::{Agent, CONFIG, MIRROR, SPEC, Stand},
     torture::is_whole,
 };
@@ -13,6 +18,12 @@ use crate::{
 const HOST: &str = "/etc/containerd/certs.d/up.lab";
 /// So long it may take on a busy machine; by event it takes a tenth of a second.
 const SOON: Duration = Duration::from_secs(20);
+
+/// What is promised: a second by event, with the time in which further changes are waited for; a minute where there are no events.
+const BY_EVENT: Duration = Duration::from_millis(1_080);
+const WITHOUT_EVENTS: Duration = Duration::from_secs(60);
+/// Of so many times the one in the middle counts: the machine may be busy with other tests at one of them.
+const ROUNDS: usize = 5;
 
 /// What somebody does, in a shell in [`HOST`].
 const REPAIRED: [(&str, &str); 12] = [
@@ -187,13 +198,90 @@ fn conflicts_on_the_way_back_are_shown() {
     assert_eq!(shown.matches("[restore.conflict]").count(), 2, "{shown}");
 }
 
+/// How long it took until somebody's change was mended.
+fn mended_after(agent: &Agent, hosts_toml: &str) -> Duration {
+    let begun = Instant::now();
+    let is_mended = || agent.node.read_text(format!("{HOST}/hosts.toml")) == hosts_toml;
+    assert!(holds_within(WITHOUT_EVENTS, is_mended), "never seen\n{}", agent.node.journal("mirrorlet"));
+    begun.elapsed()
+}
+
+/// The middle one of some times.
+fn usual(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    println!("mended after {times:?}");
+    times[times.len() / 2]
+}
+
+fn somebody_edits(agent: &Agent) {
+    agent.node.write_atomic(format!("{HOST}/hosts.toml"), "server = \"https://theirs.lab\"\n");
+}
+
+#[test]
+fn a_change_is_seen_at_once() {
+    let (_stand, agent) = in_effect();
+    let hosts_toml = agent.node.read_text(format!("{HOST}/hosts.toml"));
+    let times = (0..ROUNDS).map(|_| {
+        somebody_edits(&agent);
+        let time = mended_after(&agent, &hosts_toml);
+        agent.wait_for("in-effect");
+        time
+    });
+    assert!(usual(times.collect()) <= BY_EVENT);
+}
+
+/// The kernel keeps so many events for a daemon that has no time to take them, and drops what comes then. What is of no interest fills the
+/// room; what was changed next is seen all the same, and so is what is changed in directories that were replaced meanwhile.
+#[test]
+fn events_that_the_kernel_has_no_room_for_are_made_up_for() {
+    let (_stand, agent) = in_effect();
+    let hosts_toml = agent.node.read_text(format!("{HOST}/hosts.toml"));
+    let room: usize = agent.node.read_text("/proc/sys/fs/inotify/max_queued_events").trim().parse().unwrap();
+    // Each line is an event at the least; the same one twice in a row would count once.
+    let flood = format!("i=0; while [ $i -lt {room} ]; do : > /etc/containerd/noise-a; : > /etc/containerd/noise-b; i=$((i + 2)); done");
+    let while_it_sleeps = |what: &str| {
+        agent.node.run_ok(["systemctl", "kill", "--signal=STOP", "mirrorlet"]);
+        agent.node.run_ok(["sh", "-c", &format!("{flood}; {what}")]);
+        agent.node.run_ok(["systemctl", "kill", "--signal=CONT", "mirrorlet"]);
+    };
+    while_it_sleeps(&format!("echo theirs > {HOST}/hosts.toml"));
+    println!("mended after {:?}", mended_after(&agent, &hosts_toml));
+    agent.wait_for("in-effect");
+    while_it_sleeps(&format!("cp -a {HOST} /root/kept && rm -r {HOST} && cp -a /root/kept {HOST}"));
+    agent.wait_for("in-effect");
+    // A look that finds nothing to do leaves no trace to wait for.
+    std::thread::sleep(Duration::from_secs(3));
+    somebody_edits(&agent);
+    let time = mended_after(&agent, &hosts_toml);
+    println!("then after {time:?}");
+    assert!(time < SOON, "its directory is not watched any more");
+}
+
+#[test]
+fn without_inotify_it_is_looked_from_time_to_time() {
+    let (_stand, agent) = in_effect();
+    let hosts_toml = agent.node.read_text(format!("{HOST}/hosts.toml"));
+    let used_up = "[Service]\nSystemCallFilter=~inotify_init1\nSystemCallErrorNumber=EMFILE\n";
+    agent.node.write("/etc/systemd/system/mirrorlet.service.d/inotify.conf", used_up);
+    agent.node.run_ok(["systemctl", "daemon-reload"]);
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    agent.wait_for("in-effect");
+    assert!(agent.node.journal("mirrorlet").contains("no inotify, looking from time to time instead"));
+    somebody_edits(&agent);
+    println!("mended after {:?}", mended_after(&agent, &hosts_toml));
+}
+
 /// What is not ours is nobody's drift: it stays, nothing is written, and no alarm is raised.
 #[test]
 fn other_peoples_files_are_left_alone() {
     let (stand, agent) = in_effect();
+    let looked_at = || agent.status()["observed_at"].as_i64().unwrap();
+    let before = looked_at();
+    eventually("the clock went on", SOON, || agent.node.run_ok(["date", "+%s"]).trim().parse::<i64>().unwrap() > before);
     agent.node.run_ok(["sh", "-c", &format!("echo theirs > {HOST}/notes.txt; mkdir /etc/containerd/certs.d/other.lab")]);
     agent.node.write("/etc/containerd/certs.d/other.lab/hosts.toml", "server = \"https://other.lab\"\n");
     let (tree, generation) = (agent.containerd_tree(), newest(&agent)["generation"].clone());
+    eventually("it is seen", SOON, || looked_at() > before);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!((agent.containerd_tree(), newest(&agent)["generation"].clone()), (tree, generation));
     assert_eq!(agent.status()["condition"], "in-effect");

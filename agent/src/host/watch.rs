@@ -12,6 +12,8 @@ use std::{
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::ModifyKind};
 use tokio::sync::Notify;
 
+use super::planted;
+
 /// What is of interest: single paths, and directories with all that is in them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interest {
@@ -56,6 +58,8 @@ struct Interests {
     node: Interest,
     /// Directories that went or were replaced since they were watched: their watch went along, whatever inode is there now.
     gone: BTreeSet<PathBuf>,
+    /// The kernel had no room for events: any of the directories may have gone.
+    has_missed: bool,
 }
 
 /// The watch.
@@ -91,13 +95,14 @@ impl Watch {
     pub fn set(&mut self, spec: Interest, node: Interest) -> bool {
         let wanted: BTreeMap<PathBuf, u64> =
             spec.to_watch().chain(node.to_watch()).filter_map(|path| Some((path.clone(), inode(&path)?))).collect();
-        let interests = Interests { spec, node, gone: BTreeSet::new() };
+        let interests = Interests { spec, node, ..Interests::default() };
         let before = std::mem::replace(&mut *self.interests.lock().unwrap_or_else(PoisonError::into_inner), interests);
         let interests = self.interests.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_another = (&before.spec, &before.node) != (&interests.spec, &interests.node) || wanted != self.watched;
+        let is_another = before.has_missed || (&before.spec, &before.node) != (&interests.spec, &interests.node) || wanted != self.watched;
         drop(interests);
+        let gone = if before.has_missed { self.watched.keys().cloned().collect() } else { before.gone };
         let Some(watcher) = &mut self.watcher else { return false };
-        for path in &before.gone {
+        for path in &gone {
             if self.watched.remove(path).is_some() {
                 let _ = watcher.unwatch(path);
             }
@@ -134,7 +139,8 @@ fn note(interests: &Mutex<Interests>, changes: &Changes, event: notify::Result<n
     if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) {
         interests.gone.extend(event.paths.iter().cloned());
     }
-    let overflowed = event.need_rescan();
+    let overflowed = event.need_rescan() && !planted::has("overflow-unseen");
+    interests.has_missed |= overflowed;
     if overflowed || event.paths.iter().any(|path| interests.spec.holds(path)) {
         changes.spec.notify_one();
     }
