@@ -11,10 +11,12 @@ use crate::{
 const CONTAINERS: usize = 20;
 /// A number and the time since boot in seconds, on standard output: a container whose output nobody takes would stop too.
 const BEAT: &str = "n=0; while :; do n=$((n + 1)); read up rest < /proc/uptime; echo $n $up;";
-/// A beat that comes this many seconds late was missed, unless a process outside of containerd was late too.
-const MISSED: f64 = 1.0;
-/// A machine that was this late for the process outside was busy.
-const BUSY: f64 = 0.5;
+/// The same outside of containerd: who is late there too was kept waiting by the machine.
+const CONTROLS: usize = 5;
+/// Seconds between two beats.
+const PERIOD: f64 = 0.1;
+/// After this many periods without a beat some were missed: a busy machine takes two or three to its processes now and then.
+const LATE: f64 = 4.0;
 
 fn spec(endpoint: &str) -> String {
     format!("registryMirrors:\n  - endpoint: http://{endpoint}\n    hosts: [up.lab]\n")
@@ -41,9 +43,28 @@ fn beats(agent: &Agent, name: &str) -> Vec<(u64, f64)> {
     whole.lines().map(|line| line.split_once(' ').map(|(number, time)| (number.parse().unwrap(), time.parse().unwrap())).unwrap()).collect()
 }
 
-/// Begin and end of every pause longer than this.
-fn pauses(beats: &[(u64, f64)], longest: f64) -> Vec<(f64, f64)> {
-    beats.windows(2).map(|pair| (pair[0].1, pair[1].1)).filter(|(begin, end)| end - begin > longest).collect()
+/// Begin and end of every pause longer than this many periods.
+fn pauses(beats: &[(u64, f64)], periods: f64) -> Vec<(f64, f64)> {
+    beats.windows(2).map(|pair| (pair[0].1, pair[1].1)).filter(|(begin, end)| end - begin > periods * PERIOD).collect()
+}
+
+/// A process outside was late at the same time, by half as much or more.
+fn is_of_the_machine((begin, end): (f64, f64), outside: &[(f64, f64)]) -> bool {
+    let is_alike = |other: &&(f64, f64)| begin < other.1 && other.0 < end && (other.1 - other.0) * 2.0 >= end - begin;
+    outside.iter().any(|other| is_alike(&other))
+}
+
+fn beats_in(pauses: &[(f64, f64)]) -> usize {
+    pauses.iter().map(|(begin, end)| ((end - begin) / PERIOD).round() as usize - 1).sum()
+}
+
+#[test]
+fn a_pause_is_missed_beats_unless_the_machine_paused() {
+    let beats = [(1, 0.0), (2, 0.1), (3, 0.7), (4, 0.8)];
+    let pause = pauses(&beats, LATE);
+    assert_eq!((pause.as_slice(), beats_in(&pause)), (&[(0.1, 0.7)][..], 5));
+    assert!(is_of_the_machine(pause[0], &[(0.3, 0.65)]));
+    assert!(!is_of_the_machine(pause[0], &[(0.3, 0.5), (0.8, 1.6)]));
 }
 
 fn no_container_misses_a_beat(generation: Generation) {
@@ -52,7 +73,8 @@ fn no_container_misses_a_beat(generation: Generation) {
     let agent = stand.boot(NodeOptions::new(generation));
     agent.node.pull("up.lab/lib/sleep:1", None).unwrap_or_else(|error| panic!("{error}"));
     agent.node.run_ok(["mkdir", "/beats"]);
-    let _control = agent.node.spawn(["sh", "-c", &format!("{BEAT} sleep 0.1; done > /beats/control")]);
+    let control = |number| agent.node.spawn(["sh", "-c", &format!("{BEAT} sleep {PERIOD}; done > /beats/control-{number}")]);
+    let _controls: Vec<_> = (0..CONTROLS).map(control).collect();
     (0..CONTAINERS).for_each(|number| start(&agent, number));
     let pids = || (0..CONTAINERS).map(|number| agent.node.container_pid(&name(number))).collect::<Vec<_>>();
     let before = pids();
@@ -83,19 +105,18 @@ fn no_container_misses_a_beat(generation: Generation) {
     agent.node.wait_cri(Duration::from_secs(10));
 
     assert_eq!(pids(), before, "the same tasks with the same processes");
-    let busy = pauses(&beats(&agent, "control"), BUSY);
-    let mut total = 0;
+    let outside: Vec<_> = (0..CONTROLS).flat_map(|number| pauses(&beats(&agent, &format!("control-{number}")), LATE / 2.0)).collect();
+    let (mut total, mut late) = (0, 0);
     for number in 0..CONTAINERS {
         let beats = beats(&agent, &name(number));
         assert!(beats.iter().map(|beat| beat.0).eq(1..=beats.len() as u64), "{}: a beat is lost or told twice", name(number));
-        let missed: Vec<_> = pauses(&beats, MISSED)
-            .into_iter()
-            .filter(|(begin, end)| !busy.iter().any(|(busy_begin, busy_end)| begin < busy_end && busy_begin < end))
-            .collect();
-        assert!(missed.is_empty(), "{} paused at {missed:?}", name(number));
+        let (machine, missed): (Vec<_>, Vec<_>) = pauses(&beats, LATE).into_iter().partition(|pause| is_of_the_machine(*pause, &outside));
+        assert!(missed.is_empty(), "{} missed {} beats: {missed:?}", name(number), beats_in(&missed));
         total += beats.len();
+        late += beats_in(&machine);
     }
-    println!("{total} beats of {CONTAINERS} containers through {} restarts, {} busy moments", agent.starts() - starts, busy.len());
+    let restarts = agent.starts() - starts;
+    println!("{total} beats of {CONTAINERS} containers through {restarts} restarts, none missed; {late} were late with those outside");
     assert!(total > CONTAINERS * 20, "only {total} beats");
 }
 
