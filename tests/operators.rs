@@ -190,7 +190,8 @@ fn a_healthy_config_passes_its_trial(generation: Generation) {
         agent.put_in_effect(&spec(MIRROR));
         assert!(agent.node.journal("mirrorlet-trial").contains("Started"), "there was a trial");
         let shown = agent.node.run_ok(["mirrorctl", "-o", "json", "show", "1"]);
-        assert_eq!(shown.contains("candidate."), left_out.is_some(), "{shown}");
+        assert!(!shown.contains("candidate.not-tried"), "{shown}");
+        assert_eq!(shown.contains("candidate.left-out"), left_out.is_some(), "{shown}");
         assert!(left_out.is_none_or(|left_out| shown.contains(left_out)), "{shown}");
     }
 }

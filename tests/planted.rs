@@ -65,7 +65,7 @@ planted! {
     an_undo_that_does_not_restart: "undone-without-restart", "operators::cri_dead_after_restart::on_17", "there and back";
     a_failed_spec_that_is_tried_again: "failed-spec-not-parked", "operators::cri_dead_after_restart::on_17", "rolled-back";
     a_config_that_was_not_tried: "no-trial", "operators::a_config_that_kills_the_cri_is_found_beforehand::on_17", "never tried";
-    a_drop_in_that_slipped_in: "edit-during-trial", "operators::a_drop_in_during_the_trial_is_not_restarted_with::on_17", "imports was changed";
+    a_drop_in_that_slipped_in: "edit-during-trial", "operators::a_drop_in_during_the_trial_is_not_restarted_with::on_17", "changed: generation 1 is in effect";
     an_upgrade_that_slipped_in: "others-not-asked", "operators::what_others_changed_waits_for_a_word::on_17", "never refused";
     host_directories_that_were_not_shown: "no-staging", "staged::a_client_pair_that_is_none_is_found_beforehand", "never refused";
     a_trial_that_starts_plugins: "plugins-in-trial", "operators::a_trial_starts_no_plugins", "a trial started a plugin";

@@ -176,7 +176,7 @@ pub struct GenerationView {
     pub restores: Option<u64>,
     /// Unified diff, secrets masked; empty in lists.
     pub diff: String,
-    /// What somebody else had changed where a repair wrote.
+    /// What somebody else had changed where it wrote.
     pub replaced: Vec<ReplacedFile>,
 }
 

@@ -108,7 +108,7 @@ async fn boot(host: &Host, text: &str, observed: &Observed, hidden: Option<&str>
 /// Today's config is what the healthy process was started with, and yet a trial of it fails: then trials say nothing here.
 async fn fails_today_as_well(host: &Host, observed: &Observed, hidden: Option<&str>) -> bool {
     let containerd = &observed.containerd;
-    let is_what_runs = observed.config.changed_ms() < containerd.started_ms && containerd.cri.known().is_some();
+    let is_what_runs = observed.changed_since_start().config.is_empty() && containerd.cri.known().is_some();
     let Some(text) = observed.config.root.text.as_ref().and_then(|content| content.text()) else { return false };
     let Ok(today) = candidate::trial(&containerd.place.config, text) else { return false };
     is_what_runs && matches!(trial::boot(&host.files, &containerd.place.binary, &today.config, hidden).await, Ok(Trial::Dead(_)))

@@ -108,7 +108,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// It writes over what somebody else wrote, whose version is kept.
+    /// It mends what somebody else changed.
     #[must_use]
     pub fn is_repair(&self) -> bool {
         self.who == DRIFT
@@ -320,19 +320,18 @@ impl<'a> Apply<'a> {
         mended.chain(plan.written_over.keys()).map(|path| (path.clone(), self.host.touch(path))).collect()
     }
 
-    /// Files we replace for the first time are kept by digest before the first write.
+    /// Files we replace for the first time, and what somebody else made of ours, are kept by digest before the first write.
     fn keep_originals(self, plan: &Plan, observed: &Observed) -> Result<(), Problem> {
         let state = self.host.state();
         self.keep(&plan.after.kept)?;
-        plan.written_over.values().try_for_each(|content| self.keep(std::slice::from_ref(content)))?;
-        for (path, entry) in &plan.after.originals {
-            if let (Entry::File(file), false) = (entry, observed.record.originals.contains_key(path)) {
-                let found = self.host.files.read(path).map_err(|error| file_problem(&error))?;
-                let found = found.filter(|found| found.state.digest == file.digest);
-                let found = found
-                    .ok_or_else(|| Problem::new(CHANGED_UNDERNEATH, format!("{path} was changed while this was planned"), "plan again"))?;
-                state.keep_object(&found.content).map_err(|error| state_problem(&error))?;
-            }
+        let first = plan.after.originals.iter().filter(|(path, _)| !observed.record.originals.contains_key(*path));
+        let originals = first.filter_map(|(path, entry)| Some((path, entry.digest()?)));
+        for (path, digest) in originals.chain(&plan.written_over) {
+            let found = self.host.files.read(path).map_err(|error| file_problem(&error))?;
+            let found = found.filter(|found| found.state.digest == *digest);
+            let found = found
+                .ok_or_else(|| Problem::new(CHANGED_UNDERNEATH, format!("{path} was changed while this was planned"), "plan again"))?;
+            state.keep_object(&found.content).map_err(|error| state_problem(&error))?;
         }
         Ok(())
     }
@@ -529,7 +528,8 @@ impl Run<'_> {
         let may_be_retried =
             self.effort.restarts == 0 && (is_transient(&problems) || is_contested(&problems)) || planted::has("failed-spec-not-parked");
         let is_of_the_node = self.order.sent_along.is_none() && !self.order.is_undo();
-        if let (Some(applied), true, false) = (&self.order.applied, is_of_the_node, may_be_retried) {
+        let hides_another = self.order.is_repair() && record.parked.is_some();
+        if let (Some(applied), true, false) = (&self.order.applied, is_of_the_node && !hides_another, may_be_retried) {
             let problems = problems.iter().map(Note::from).collect();
             record.parked = Some(Parked { digest: applied.digest, since: clock::unix_seconds(), problems });
         }
@@ -581,7 +581,7 @@ impl Run<'_> {
             restores: self.order.restores,
             applied: self.order.applied.clone(),
             diff: explain::diff_of(self.plan, MOST_DIFF_BYTES),
-            replaced: self.plan.written_over.iter().map(|(path, content)| (path.clone(), content.digest())).collect(),
+            replaced: self.plan.written_over.clone(),
             touched: self.touched.clone(),
         }
     }

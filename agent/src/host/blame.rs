@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::Duration,
 };
 
 use nix::{
@@ -25,6 +26,9 @@ use crate::observed::generation::Touch;
 const MOST_WRITES: usize = 256;
 /// An editor closes its own file and renames it within this time, in milliseconds.
 const SAME_MOMENT: i64 = 1_000;
+
+/// After an event that could not be read, as without a free descriptor.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// One file that somebody closed after writing.
 #[derive(Debug)]
@@ -46,7 +50,9 @@ impl Blame {
     #[must_use]
     pub fn begin() -> Self {
         let flags = InitFlags::FAN_CLASS_NOTIF | InitFlags::FAN_CLOEXEC;
-        match Fanotify::init(flags, EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC | EventFFlags::O_LARGEFILE) {
+        // Whoever wrote to a FIFO and left must not keep the thread waiting for another.
+        let opened = EventFFlags::O_RDONLY | EventFFlags::O_NONBLOCK | EventFFlags::O_CLOEXEC | EventFFlags::O_LARGEFILE;
+        match Fanotify::init(flags, opened) {
             Ok(group) => {
                 let (group, writes) = (Arc::new(group), Arc::new(Mutex::default()));
                 let (listened, noted) = (group.clone(), Arc::clone(&writes));
@@ -81,8 +87,16 @@ impl Blame {
     }
 }
 
-fn listen(group: &Fanotify, writes: &Mutex<VecDeque<Write>>) {
-    while let Ok(events) = group.read_events() {
+fn listen(group: &Fanotify, writes: &Mutex<VecDeque<Write>>) -> ! {
+    loop {
+        let events = match group.read_events() {
+            Ok(events) => events,
+            Err(errno) => {
+                tracing::warn!("who changed a file is not told for a moment: {errno}");
+                thread::sleep(PAUSE);
+                continue;
+            }
+        };
         let written = events.iter().filter(|event| event.pid() as u32 != std::process::id()).filter_map(write);
         let mut writes = writes.lock().unwrap_or_else(PoisonError::into_inner);
         writes.extend(written);
@@ -114,8 +128,9 @@ impl Host {
     #[must_use]
     pub fn touch(&self, path: &str) -> Touch {
         let directory = path.rsplit_once('/').map_or("/", |(directory, _)| directory);
-        let changed_ms = self.files.changed_ms(path).or_else(|| self.files.changed_ms(directory));
+        let changed_ms = self.files.changed_ms(path);
         let by = changed_ms.map(|changed_ms| self.blame.by(&self.files.seen(path), changed_ms));
+        let changed_ms = changed_ms.or_else(|| self.files.changed_ms(directory));
         Touch { time: changed_ms.map_or(0, |changed_ms| changed_ms / 1000), by: by.unwrap_or_default() }
     }
 }

@@ -31,7 +31,7 @@ pub struct Generation {
     /// What somebody else had written where it wrote; content is kept by digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub replaced: BTreeMap<String, Digest>,
-    /// When somebody else had last changed the paths of a repair, and who.
+    /// When somebody else had last changed what it mended or wrote over, and who.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub touched: BTreeMap<String, Touch>,
 }

@@ -52,7 +52,7 @@ impl Observed {
         let remembered = self.record.start.as_ref().filter(|start| start.process == *process);
         let is_older = |file: &ConfigFile| file.changed_ms < self.containerd.started_ms;
         let learned = || {
-            let unit = &self.containerd.unit.known()?.files;
+            let unit = self.containerd.unit.known().into_iter().flat_map(|unit| &unit.files);
             self.config.files().chain(unit).all(is_older).then(|| self.start_of(process))
         };
         remembered.cloned().or_else(learned)

@@ -71,8 +71,7 @@ fn moved(path: &str, text: &str) -> Result<DocumentMut, Problem> {
 /// taken to have the newest defaults.
 #[must_use]
 pub fn nri_plugins(dump: Option<&str>) -> Option<String> {
-    let Some(dump) = dump else { return Some(NRI_PLUGINS.to_owned()) };
-    let document: DocumentMut = dump.parse().ok()?;
+    let Some(document) = dump.and_then(|dump| dump.parse::<DocumentMut>().ok()) else { return Some(NRI_PLUGINS.to_owned()) };
     let nri = document.get("plugins")?.get(NRI)?;
     let is_off = nri.get("disable").and_then(Item::as_bool).unwrap_or_default();
     (!is_off).then(|| nri.get("plugin_path").and_then(Item::as_str).unwrap_or(NRI_PLUGINS).to_owned())

@@ -4,13 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::step::Step;
 use crate::{
-    observed::{
-        HostEntry, Observed,
-        effective::Registry,
-        entry::{Content, Entry},
-    },
+    observed::{HostEntry, Observed, effective::Registry, entry::Entry},
     render::host_directory::{DEFAULT_DIRECTORY, HOSTS_TOML},
-    spec::problem::Problem,
+    spec::{names::Digest, problem::Problem},
 };
 
 /// Hosts whose foreign files the operator allows to be replaced.
@@ -138,7 +134,7 @@ pub fn wakes_up(observed: &Observed, registry: &Registry, hosts_dir: &str, is_re
 
 /// Files of ours that steps write over or take away, and that are not as we left them.
 #[must_use]
-pub fn written_over(observed: &Observed, hosts_dir: &str, steps: &[Step]) -> BTreeMap<String, Content> {
+pub fn written_over(observed: &Observed, steps: &[Step]) -> BTreeMap<String, Digest> {
     let record = &observed.record;
     let left = |path: &str| {
         let (directory, name) = path.rsplit_once('/').unwrap_or_default();
@@ -148,17 +144,12 @@ pub fn written_over(observed: &Observed, hosts_dir: &str, steps: &[Step]) -> BTr
             _ => None,
         }
     };
-    let of_directory = |step: &Step| {
-        let name = step.path.strip_prefix(hosts_dir)?.strip_prefix('/')?;
-        let text = observed.hosts_dir.as_ref()?.get(name)?.hosts_toml.clone()?;
-        Some((format!("{}/{HOSTS_TOML}", step.path), text))
-    };
-    let there = steps.iter().filter_map(|step| match (&step.before, &step.before_content) {
-        (_, Some(content)) => Some((step.path.clone(), content.clone())),
-        (Entry::Directory { .. }, None) => of_directory(step),
-        _ => None,
+    let there = steps.iter().flat_map(|step| match &step.before {
+        Entry::File(file) => vec![(step.path.clone(), file.digest)],
+        Entry::Directory { files, .. } => files.iter().map(|(name, file)| (format!("{}/{name}", step.path), file.digest)).collect(),
+        _ => Vec::new(),
     });
-    there.filter(|(path, content)| left(path).is_some_and(|left| left != content.digest())).collect()
+    there.filter(|(path, digest)| left(path).is_some_and(|left| left != *digest)).collect()
 }
 
 /// Whether a file in one of our directories is a support file of ours by its name.

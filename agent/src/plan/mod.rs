@@ -110,7 +110,7 @@ pub struct Plan {
     /// What the record becomes.
     pub after: After,
     /// What somebody else wrote since where the steps write, by path: it is kept.
-    pub written_over: BTreeMap<String, Content>,
+    pub written_over: BTreeMap<String, Digest>,
 }
 
 impl Plan {
@@ -138,7 +138,7 @@ impl Plan {
         as_remembered(&mut plan.after.owned, &record.owned);
         as_remembered(&mut plan.after.originals, &record.originals);
         plan.after.settings = None;
-        Self { restart: None, awaits_restart: false, wants_mirrors: false, ..plan }
+        Self { restart: None, awaits_restart: false, wants_mirrors: false, refusals: Vec::new(), ..plan }
     }
 
     fn refused(refusals: Vec<Problem>) -> Self {
@@ -287,7 +287,7 @@ fn finish(
     let question = Question { after: wanted, on_disk: on_disk.digest(former), changes, wants_mirrors };
     let is_nothing_of_ours = steps.is_empty() && !wants_mirrors && observed.record.owned.is_empty();
     let needed = restart::decide(observed, &question).filter(|_| !is_nothing_of_ours);
-    let written_over = conflict::written_over(observed, &policy.hosts_dir, &steps);
+    let written_over = conflict::written_over(observed, &steps);
     let mut plan = Plan { steps, wants_mirrors, after, written_over, ..Plan::default() };
     match needed {
         Some(_) if !policy.can_restart => {

@@ -118,7 +118,10 @@ pub fn foreign_refusal(observed: &Observed, restart: &Restart, accepted: &BTreeS
         let flags: Vec<String> = kinds.iter().map(|kind| format!("--accept {kind}")).collect();
         // Only our own restart makes these effective.
         let is_ours_alone = kinds.iter().all(|kind| *kind == ForeignChange::HostDirectories.word());
-        let by_hand = if is_ours_alone { String::new() } else { format!("\"systemctl restart {unit}\" at a moment of your choosing, or ") };
+        let reload =
+            if observed.containerd.unit.known().is_some_and(|unit| unit.needs_daemon_reload) { "systemctl daemon-reload; " } else { "" };
+        let by_hand =
+            if is_ours_alone { String::new() } else { format!("\"{reload}systemctl restart {unit}\" at a moment of your choosing, or ") };
         Problem::new(
             "restart.also-effective",
             format!("a restart of containerd would also make effective what others changed: {}", sentences.join("; ")),

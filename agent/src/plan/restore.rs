@@ -17,6 +17,10 @@ use crate::{
     spec::problem::Problem,
 };
 
+/// containerd has no CRI with both.
+const MIRRORS_STAY_OUT: &str =
+    "; the mirrors and TLS settings that were in it before us stay out, because containerd refuses them beside it";
+
 /// Plans the way to the node as it was found.
 #[must_use]
 pub fn restore(observed: &Observed, policy: &Policy) -> Plan {
@@ -75,7 +79,9 @@ fn config_step(observed: &Observed, notices: &mut Vec<Problem>) -> Result<Option
                 "",
             ));
             notices.extend(their_config_path(observed).map(|theirs| {
-                let message = format!("config_path = \"{theirs}\" in {path} was set by somebody else since, and stays");
+                let carried = &observed.record.carried;
+                let out = if carried.mirrors.is_empty() && carried.tls.is_empty() { "" } else { MIRRORS_STAY_OUT };
+                let message = format!("config_path = \"{theirs}\" in {path} was set by somebody else since, and stays{out}");
                 Problem::new("restore.conflict", message, "take it out by hand when it is not meant")
             }));
             merged(observed, content)?
@@ -112,10 +118,13 @@ fn their_config_path(observed: &Observed) -> Option<String> {
     is_theirs(observed, &named).then_some(named)
 }
 
-/// Neither the directory that ours are in, nor what was there before us.
+/// Neither the directory that our host directories are in, nor what was there before us.
 fn is_theirs(observed: &Observed, config_path: &str) -> bool {
     let root = &observed.config.root;
-    let is_ours = observed.record.owned.keys().any(|path| path.strip_prefix(config_path).is_some_and(|rest| rest.starts_with('/')));
+    let record = &observed.record;
+    let directories = record.owned.iter().filter(|(_, entry)| matches!(entry, Entry::Directory { .. } | Entry::Symlink { .. }));
+    let mut roots = directories.filter_map(|(path, _)| path.rsplit_once('/')).map(|(root, _)| root);
+    let is_ours = record.legacy.is_none() && roots.any(|root| root == config_path);
     let original = observed.originals.get(&root.path).and_then(Content::text);
     let before = ConfigText::parse(&root.path, original).ok().and_then(|original| original.registry().config_path);
     !config_path.is_empty() && !is_ours && before.as_deref() != Some(config_path)

@@ -3,10 +3,7 @@
 use crate::{
     apply::DRIFT,
     config::PolicySettings,
-    observed::{
-        Fact,
-        record::{Ending, Record},
-    },
+    observed::{Fact, record::Record},
     plan::Plan,
     spec::desired::Desired,
     status::Condition,
@@ -19,7 +16,7 @@ pub enum Cause {
     Event,
     /// An operator asked for it: holds and parked specs do not count.
     Operator,
-    /// The spec on the node is held, or waits for a confirmation: what is in effect is looked after.
+    /// The spec on the node is held, waits for a confirmation, or cannot be used: what is in effect is looked after.
     Kept,
 }
 
@@ -79,7 +76,8 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if !asked && record.parked.as_ref().is_some_and(|parked| parked.digest == desired.digest) {
         return Decision::Stay(Condition::RolledBack);
     }
-    if !plan.refusals.is_empty() {
+    let is_new = record.applied.as_ref().is_none_or(|applied| applied.digest != desired.digest) || record.hold.is_some();
+    if is_refused(situation, !is_new && !asked && !changes_layout(situation)) {
         return Decision::Stay(Condition::Refused);
     }
     if let (Some(condition), false, false) = (situation.put_off, asked, plan.is_empty()) {
@@ -89,7 +87,6 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if !asked && is_contested && !plan.is_empty() {
         return Decision::Stay(Condition::Drifted);
     }
-    let is_new = record.applied.as_ref().is_none_or(|applied| applied.digest != desired.digest) || record.hold.is_some();
     match (plan.is_empty(), is_new) {
         (true, false) => Decision::Stay(when_in_place(situation)),
         (_, true) => Decision::Apply(if asked { "operator" } else { "spec" }),
@@ -104,7 +101,7 @@ fn look_after(situation: &Situation<'_>) -> Decision {
     match (situation.plan.is_empty(), when_in_place(situation)) {
         // While a generation is pending, its number is the one that is confirmed: no other is taken.
         _ if situation.record.pending.is_some() => Decision::Stay(stays),
-        _ if !situation.plan.refusals.is_empty() => Decision::Stay(Condition::Refused),
+        _ if is_refused(situation, !changes_layout(situation)) => Decision::Stay(Condition::Refused),
         (true, Condition::InEffect | Condition::SwitchedOff) => Decision::Stay(stays),
         (true, condition) => Decision::Stay(condition),
         (false, _) if situation.put_off.is_some() => Decision::Stay(situation.put_off.unwrap_or(stays)),
@@ -120,14 +117,31 @@ fn changes_layout(situation: &Situation<'_>) -> bool {
     plan.wants_mirrors && plan.after.legacy.is_some() != record.legacy.is_some()
 }
 
+/// The part of a repair that the policy does not leave to others.
+#[must_use]
+pub fn mendable(plan: &Plan, record: &Record, policy: &PolicySettings) -> Plan {
+    plan.without(record, |path| policy.leaves_drift(path))
+}
+
+/// It is refused, and not only for what is left to others anyway.
+fn is_refused(situation: &Situation<'_>, is_drift: bool) -> bool {
+    let Situation { plan, record, policy, .. } = *situation;
+    if plan.refusals.is_empty() {
+        return false;
+    }
+    let mended = mendable(plan, record, policy);
+    !(is_drift && mended.refusals.is_empty() && !mended.is_empty())
+}
+
 /// Somebody else changed what is ours.
 fn repair(situation: &Situation<'_>, asked: bool) -> Decision {
-    let was_just_repaired = situation.record.last_change.as_ref().is_some_and(|change| {
-        change.who == DRIFT && change.ending == Ending::Changed && change.restarts > 0 && situation.now - change.time < REPAIR_PAUSE
-    });
+    let was_just_repaired = situation
+        .record
+        .last_change
+        .as_ref()
+        .is_some_and(|change| change.who == DRIFT && change.restarts > 0 && situation.now - change.time < REPAIR_PAUSE);
     let would_restart_again = was_just_repaired && situation.plan.restart.is_some();
-    let is_left = situation.plan.without(situation.record, |path| situation.policy.leaves_drift(path)).is_empty();
-    if !asked && (is_left || would_restart_again) {
+    if !asked && (mendable(situation.plan, situation.record, situation.policy).is_empty() || would_restart_again) {
         return Decision::Stay(Condition::Drifted);
     }
     Decision::Apply(DRIFT)
@@ -151,7 +165,7 @@ mod tests {
     use super::*;
     use crate::{
         config::DriftPolicy,
-        observed::record::{Applied, Change, Hold, HoldCause, LegacyKeys, Parked, Pending},
+        observed::record::{Applied, Change, Ending, Hold, HoldCause, LegacyKeys, Parked, Pending},
         plan::{
             self,
             restart::{Cause as RestartCause, Restart},
@@ -260,19 +274,35 @@ mod tests {
 
     #[test]
     fn a_repair_that_restarts_is_not_repeated_at_once() {
-        let change = Change {
-            generation: 1,
-            time: 900,
-            who: "drift".into(),
-            ending: Ending::Changed,
-            restarts: 1,
-            cri_gap_ms: 0,
-            problems: Vec::new(),
+        let change =
+            |ending| Change { generation: 1, time: 900, who: "drift".into(), ending, restarts: 1, cri_gap_ms: 0, problems: Vec::new() };
+        for record in [Ending::Changed, Ending::RolledBack].map(|ending| Record { last_change: Some(change(ending)), ..applied() }) {
+            let restart = Plan { restart: Some(Restart { cause: RestartCause::NotLoaded, also_effective: Vec::new() }), ..steps() };
+            assert_eq!(answer(&record, &restart, Cause::Event, DriftPolicy::Repair), Decision::Stay(Condition::Drifted));
+            assert_eq!(answer(&record, &steps(), Cause::Event, DriftPolicy::Repair), Decision::Apply("drift"));
+        }
+    }
+
+    /// The restart that is refused is for a file that is left to others anyway.
+    #[test]
+    fn what_is_refused_for_a_file_of_others_hinders_no_other_repair() {
+        let place = crate::observed::Place { config: "/c".into(), binary: String::new(), address: String::new() };
+        let record = Record { place: Some(place), ..applied() };
+        let mut plan = Plan { refusals: vec![Problem::new("x", "y", "")], ..steps() };
+        plan.restart = Some(Restart { cause: RestartCause::NotLoaded, also_effective: Vec::new() });
+        plan.steps.push(step::Step { path: "/c".into(), ..plan.steps[0].clone() });
+        let desired = desired();
+        let decided = |policy: &PolicySettings, cause| {
+            let (proven, cri) = (&Fact::Known(true), &Fact::Known(()));
+            let (desired, plan, record) = (&desired, &plan, &record);
+            decide(&Situation { cause, desired, plan, record, policy, proven, cri, repairs: 0, put_off: None, now: 1_000 })
         };
-        let record = Record { last_change: Some(change), ..applied() };
-        let restart = Plan { restart: Some(Restart { cause: RestartCause::NotLoaded, also_effective: Vec::new() }), ..steps() };
-        assert_eq!(answer(&record, &restart, Cause::Event, DriftPolicy::Repair), Decision::Stay(Condition::Drifted));
-        assert_eq!(answer(&record, &steps(), Cause::Event, DriftPolicy::Repair), Decision::Apply("drift"));
+        let left = PolicySettings { drift_at: [("/c".to_owned(), DriftPolicy::Report)].into(), ..PolicySettings::default() };
+        for cause in [Cause::Event, Cause::Kept] {
+            assert_eq!(decided(&left, cause), Decision::Apply("drift"));
+            assert_eq!(decided(&PolicySettings::default(), cause), Decision::Stay(Condition::Refused));
+        }
+        assert_eq!(decided(&left, Cause::Operator), Decision::Stay(Condition::Refused));
     }
 
     #[test]

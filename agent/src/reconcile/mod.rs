@@ -44,7 +44,7 @@ use crate::{
         self, Allowed, Plan, Policy,
         restart::{self, Restart},
     },
-    spec::{InputName, problem::Problem},
+    spec::{InputName, names::Digest, problem::Problem},
     status::{Condition, EndpointStatus, Status},
 };
 use commands::Command;
@@ -76,7 +76,7 @@ pub struct Reconciler {
     status: watch::Sender<Status>,
     watched_inputs: Vec<InputName>,
     endpoints: Vec<EndpointStatus>,
-    probed: Option<crate::spec::names::Digest>,
+    probed: Option<Digest>,
     repairs: VecDeque<i64>,
     retry: Retry,
     /// The directory of containerd's files, as it was at the start.
@@ -289,12 +289,12 @@ impl Reconciler {
         match wanted {
             Wanted::Spec(wish) => self.look_at(*wish, cause).await,
             Wanted::Missing => {
-                self.look_behind().await;
+                self.look_behind(None).await;
                 self.publish_without_wish(Vec::new()).await;
                 None
             }
             Wanted::Invalid { problems, .. } => {
-                self.look_behind().await;
+                self.look_behind(None).await;
                 problems.iter().for_each(|problem| tracing::error!("{problem}"));
                 self.publish_without_wish(problems).await;
                 None
@@ -316,9 +316,9 @@ impl Reconciler {
             Decision::Stay(condition) => {
                 self.keep_start(&look.observed);
                 self.keep_proof(&look);
-                let is_put_off = self.retry.condition(look.wish.desired.digest).is_some();
-                if matches!(condition, Condition::RolledBack | Condition::Refused) && cause == Cause::Event && !is_put_off {
-                    self.look_behind().await;
+                let is_stuck = matches!(condition, Condition::RolledBack | Condition::Refused | Condition::ContainerdSick);
+                if is_stuck && cause == Cause::Event {
+                    self.look_behind(Some(look.wish.desired.digest)).await;
                 }
                 self.publish(&look, condition);
                 None
@@ -330,27 +330,35 @@ impl Reconciler {
             }
             Decision::Apply(who) => {
                 if who == DRIFT && cause != Cause::Operator {
-                    look.plan = look.plan.without(&self.record, |path| self.host.settings.policy.leaves_drift(path));
+                    look.plan = machine::mendable(&look.plan, &self.record, &self.host.settings.policy);
                 }
                 let hold = if cause == Cause::Kept { self.record.hold.clone() } else { None };
                 let order = own_order(who, &look.wish, hold);
                 let outcome = self.carry_out(&look, &order, &|_, _| {}).await;
+                if matches!(outcome, Outcome::Refused(_) | Outcome::RolledBack(..)) && cause == Cause::Event {
+                    self.look_behind(Some(look.wish.desired.digest)).await;
+                }
                 self.look_again(look.wish, if cause == Cause::Kept { cause } else { Cause::Event }, &outcome).await;
                 Some(outcome)
             }
         }
     }
 
-    /// The spec of the node is gone, broken, refused or failed: what is in effect is looked after all the same.
-    async fn look_behind(&mut self) {
-        let Some(Ok(wish)) = self.record.applied.as_ref().map(|applied| wish::of_applied(&self.host, applied)) else { return };
+    /// The spec of the node is gone, broken, refused, put off or parked: what is in effect instead is looked after all the same.
+    async fn look_behind(&mut self, wanted: Option<Digest>) {
+        let Some(applied) = self.record.applied.as_ref().filter(|applied| Some(applied.digest) != wanted) else { return };
+        let Ok(wish) = wish::of_applied(&self.host, applied) else { return };
         let Ok(mut look) = self.look(wish, &Allowed::default()).await else { return };
-        if self.decide(&look, Cause::Kept) == Decision::Apply(DRIFT) && self.check_view().is_ok() {
-            look.plan = look.plan.without(&self.record, |path| self.host.settings.policy.leaves_drift(path));
-            let order = own_order(DRIFT, &look.wish, self.record.hold.clone());
-            self.carry_out(&look, &order, &|_, _| {}).await;
-            self.watch_anew();
+        if self.decide(&look, Cause::Kept) != Decision::Apply(DRIFT) || self.check_view().is_err() {
+            return;
         }
+        look.plan = machine::mendable(&look.plan, &self.record, &self.host.settings.policy);
+        let order = own_order(DRIFT, &look.wish, self.record.hold.clone());
+        // When the wanted one is tried again is not for this one to say.
+        let retry = std::mem::take(&mut self.retry);
+        self.carry_out(&look, &order, &|_, _| {}).await;
+        self.retry = retry;
+        self.watch_anew();
     }
 
     /// Success is what a second look says.

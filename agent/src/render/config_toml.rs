@@ -64,7 +64,8 @@ fn is_reached(registry: &Registry, goal: &Goal<'_>) -> bool {
 }
 
 /// The config text with the keys that are ours as they were in `original`, and everything else as it is in `text`. Mirrors that were added
-/// since, carried or still there, stay too, and so does a `config_path` that `is_theirs`.
+/// since, carried or still there, stay too. So does a `config_path` that `is_theirs`; mirrors and TLS settings that were taken out stay out
+/// beside it, because containerd runs without its CRI when both are set (LAB.md 3).
 ///
 /// # Errors
 /// When one of the texts does not parse, or the result would change anywhere else.
@@ -82,11 +83,13 @@ pub fn give_back(
     let mut document = config.document.clone();
     let before = original.plugin(original.registry_plugin()).and_then(|plugin| plugin.get("registry")).and_then(Item::as_table_like);
     let registry = registry_table(&mut document, plugin);
-    if !registry.get("config_path").and_then(Item::as_str).is_some_and(is_theirs) {
+    let is_theirs = registry.get("config_path").and_then(Item::as_str).is_some_and(is_theirs);
+    if !is_theirs {
         put_back(registry, "config_path", before.and_then(|before| before.get("config_path")));
     }
     match keys.legacy {
         Some(legacy) => put_own_tables_back(registry, before, legacy),
+        None if is_theirs => {}
         None => put_all_tables_back(registry, before, carried),
     }
     for host in keys.logins {
@@ -479,6 +482,17 @@ mod tests {
         let edited = format!("{ours}\n[debug]\nlevel = \"info\"\n");
         let back = give_back("c", &edited, Some(original), Record::default().own_keys(), &Carried::default(), |_| false).unwrap();
         assert!(back.contains("[debug]\nlevel = \"info\"\n") && back.contains("http://m") && !back.contains("config_path"), "{back}");
+    }
+
+    /// containerd runs without its CRI when both are set.
+    #[test]
+    fn mirrors_are_not_given_back_beside_a_config_path_of_others() {
+        let original = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"gcr.io\"]\n  endpoint = [\"http://m\"]\n";
+        let theirs = edit("c", Some(original), None, &goal()).unwrap().replace("/etc/containerd/certs.d", "/theirs");
+        let back =
+            |is_theirs| give_back("c", &theirs, Some(original), Record::default().own_keys(), &Carried::default(), |_| is_theirs).unwrap();
+        assert!(back(true).contains("/theirs") && !back(true).contains("http://m"), "{}", back(true));
+        assert!(!back(false).contains("/theirs") && back(false).contains("http://m"), "{}", back(false));
     }
 
     /// Lines a person might have in config.toml, none of them ours.
