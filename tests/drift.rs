@@ -116,7 +116,7 @@ fn who_changed_a_file_is_told_where_the_kernel_says_it() {
     };
     // Whoever is still there when the kernel tells of it is named.
     let write = "echo '# theirs' >> hosts.toml; sleep 2";
-    let rename = "while read -r line; do echo \"$line\"; done < hosts.toml > new; mv new hosts.toml; sleep 2";
+    let rename = "while read -r line; do echo \"$line\"; done < hosts.toml > new; echo '# theirs' >> new; mv new hosts.toml; sleep 2";
     assert_eq!(blamed(write), "");
     let unit = "[Service]\nCapabilityBoundingSet=CAP_SYS_ADMIN\nSystemCallFilter=fanotify_init fanotify_mark\n";
     agent.node.write("/etc/systemd/system/mirrorlet.service.d/blame.conf", unit);
