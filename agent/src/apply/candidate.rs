@@ -1,6 +1,10 @@
 //! What containerd would make of the new config, found out before a live file changes: its own dump of a copy, and a trial boot.
 
-use super::{Progress, journal::Phase, problems::TRIED_AGAIN};
+use super::{
+    Progress,
+    journal::Phase,
+    problems::{NOT_RUN, TRIED_AGAIN},
+};
 use crate::{
     config::{RestartDriver, TRIAL_DIR},
     host::{
@@ -14,8 +18,6 @@ use crate::{
     spec::problem::Problem,
 };
 
-/// Code of the problem that containerd's binary cannot be run right now, as in the middle of an upgrade.
-pub const NOT_RUN: &str = "candidate.not-run";
 /// A trial that fails once may have met a node out of breath.
 const TRIALS: usize = 2;
 

@@ -317,7 +317,7 @@ impl<'a> Apply<'a> {
     /// Every path that a repair mends was changed by somebody; of another plan, those that are not as we left them.
     fn touched(self, plan: &Plan, order: &Order) -> BTreeMap<String, Touch> {
         let mended = plan.steps.iter().map(|step| &step.path).filter(|_| order.is_repair());
-        mended.chain(plan.written_over.keys()).map(|path| (path.clone(), self.host.touch(path))).collect()
+        mended.chain(plan.written_over.keys()).map(|path| (path.clone(), self.host.blame.touch(&self.host.files, path))).collect()
     }
 
     /// Files we replace for the first time, and what somebody else made of ours, are kept by digest before the first write.

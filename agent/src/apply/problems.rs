@@ -2,11 +2,20 @@
 
 use std::io::ErrorKind;
 
-use super::{candidate, prove, quiet, undo};
+use super::undo;
 use crate::{
     host::{commands::CommandError, files::FileError, state::StateError},
     spec::problem::Problem,
 };
+
+/// Code of the problem that containerd gave no answer.
+pub const NOT_ASKED: &str = "prove.not-asked";
+
+/// Code of the problem that there was no quiet moment in time.
+pub const BUSY: &str = "restart.busy";
+
+/// Code of the problem that containerd's binary cannot be run right now, as in the middle of an upgrade.
+pub const NOT_RUN: &str = "candidate.not-run";
 
 /// Remedy for what is no fault of the spec.
 pub const TRIED_AGAIN: &str = "the node's own spec is tried again by itself; what was asked for otherwise, ask for again";
@@ -71,7 +80,7 @@ pub fn is_contested(problems: &[Problem]) -> bool {
 /// being parked.
 #[must_use]
 pub fn is_transient(problems: &[Problem]) -> bool {
-    let silent = [prove::NOT_ASKED, quiet::BUSY, candidate::NOT_RUN];
+    let silent = [NOT_ASKED, BUSY, NOT_RUN];
     is_write_failure(problems) || problems.first().is_some_and(|problem| silent.contains(&&*problem.code))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::problems::TRIED_AGAIN;
+use super::problems::{NOT_ASKED, TRIED_AGAIN};
 use crate::{
     config::Layout,
     host::{
@@ -13,9 +13,6 @@ use crate::{
     observed::{Fact, Place, Process},
     spec::problem::Problem,
 };
-
-/// Code of the problem that containerd gave no answer.
-pub const NOT_ASKED: &str = "prove.not-asked";
 
 /// The running containerd uses what is ours.
 ///

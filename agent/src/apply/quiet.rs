@@ -2,15 +2,17 @@
 
 use tokio::time::{Instant, sleep};
 
-use super::{Progress, journal::Phase, problems::TRIED_AGAIN};
+use super::{
+    Progress,
+    journal::Phase,
+    problems::{BUSY, TRIED_AGAIN},
+};
 use crate::{
     config::QuietPolicy,
     host::{clock, containerd::Containerd, observe::Host, planted},
     spec::problem::Problem,
 };
 
-/// Code of the problem that there was none in time.
-pub const BUSY: &str = "restart.busy";
 /// Looked at this often while it lasts: a tenth of the time that has to be quiet.
 const LOOKS: u32 = 10;
 

@@ -19,7 +19,7 @@ use nix::{
     sys::fanotify::{EventFFlags, Fanotify, FanotifyEvent, InitFlags, MarkFlags, MaskFlags},
 };
 
-use super::{clock, observe::Host};
+use super::{clock, files::Files};
 use crate::observed::generation::Touch;
 
 /// So many writes are remembered.
@@ -77,6 +77,16 @@ impl Blame {
         }
     }
 
+    /// The last change of a path; of one that is gone, of the directory it was in.
+    #[must_use]
+    pub fn touch(&self, files: &Files, path: &str) -> Touch {
+        let directory = path.rsplit_once('/').map_or("/", |(directory, _)| directory);
+        let changed_ms = files.changed_ms(path);
+        let by = changed_ms.map(|changed_ms| self.by(&files.seen(path), changed_ms));
+        let changed_ms = changed_ms.or_else(|| files.changed_ms(directory));
+        Touch { time: changed_ms.map_or(0, |changed_ms| changed_ms / 1000), by: by.unwrap_or_default() }
+    }
+
     /// Who wrote a path, or a file beside it in the moment it changed; empty: unknown.
     fn by(&self, path: &Path, changed_ms: i64) -> String {
         let writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,18 +131,6 @@ fn named(pid: i32) -> String {
     let login = login.parse::<u32>().ok().filter(|login| *login != u32::MAX);
     let login = login.map(|login| format!(", logged in as uid {login}")).unwrap_or_default();
     format!("{name} (pid {pid}, uid {uid}{login})")
-}
-
-impl Host {
-    /// The last change of a path; of one that is gone, of the directory it was in.
-    #[must_use]
-    pub fn touch(&self, path: &str) -> Touch {
-        let directory = path.rsplit_once('/').map_or("/", |(directory, _)| directory);
-        let changed_ms = self.files.changed_ms(path);
-        let by = changed_ms.map(|changed_ms| self.blame.by(&self.files.seen(path), changed_ms));
-        let changed_ms = changed_ms.or_else(|| self.files.changed_ms(directory));
-        Touch { time: changed_ms.map_or(0, |changed_ms| changed_ms / 1000), by: by.unwrap_or_default() }
-    }
 }
 
 #[cfg(test)]

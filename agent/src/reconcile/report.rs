@@ -297,7 +297,8 @@ fn problems(reconciler: &Reconciler, look: &Look, condition: Condition) -> Vec<P
             vec![(&Problem::new("containerd.sick", reason, "see \"journalctl -u containerd\"")).into()]
         }
         Condition::Drifted => {
-            let touched = look.plan.steps.iter().map(|step| drifted(&step.path, &reconciler.host.touch(&step.path)));
+            let Host { blame, files, .. } = &reconciler.host;
+            let touched = look.plan.steps.iter().map(|step| drifted(&step.path, &blame.touch(files, &step.path)));
             touched.map(|problem| ProblemView::from(&problem)).collect()
         }
         _ => Vec::new(),
