@@ -173,7 +173,7 @@ impl Reconciler {
         staging::clear(&self.host.files);
         self.disarm_what_is_over().await;
         self.pay_owed_restart().await;
-        self.look_and_act(Cause::Event).await;
+        self.go_round().await;
         let changes = self.changes.clone();
         loop {
             let (left, retry) = (self.until_expiry(), self.retry.not_before());
@@ -182,7 +182,7 @@ impl Reconciler {
                 () = sleep(left.unwrap_or_default()), if left.is_some() => self.expire().await,
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
                     self.retry.begin();
-                    self.look_and_act(Cause::Event).await;
+                    self.go_round().await;
                 }
                 command = commands.recv() => match command {
                     Some(command) => {
@@ -199,7 +199,7 @@ impl Reconciler {
                     self.pay_owed_restart().await;
                     let is_open = self.host.state().has_journal();
                     if is_open || !self.watch.is_complete() || ticks.is_multiple_of(FULL_LOOK) || self.containerd_is_another() {
-                        self.look_and_act(Cause::Event).await;
+                        self.go_round().await;
                     }
                 }
             }
@@ -220,8 +220,15 @@ impl Reconciler {
     async fn attend(&mut self) -> Result<(), Problem> {
         self.wait_for_quiet().await;
         self.check_view()?;
-        self.look_and_act(Cause::Event).await;
+        self.go_round().await;
         Ok(())
+    }
+
+    async fn go_round(&mut self) {
+        self.look_and_act(Cause::Event).await;
+        if self.look_behind().await {
+            self.look_and_act(Cause::Event).await;
+        }
     }
 
     async fn wait_for_quiet(&self) {
@@ -289,12 +296,10 @@ impl Reconciler {
         match wanted {
             Wanted::Spec(wish) => self.look_at(*wish, cause).await,
             Wanted::Missing => {
-                self.look_behind(None).await;
                 self.publish_without_wish(Vec::new()).await;
                 None
             }
             Wanted::Invalid { problems, .. } => {
-                self.look_behind(None).await;
                 problems.iter().for_each(|problem| tracing::error!("{problem}"));
                 self.publish_without_wish(problems).await;
                 None
@@ -316,10 +321,6 @@ impl Reconciler {
             Decision::Stay(condition) => {
                 self.keep_start(&look.observed);
                 self.keep_proof(&look);
-                let is_stuck = matches!(condition, Condition::RolledBack | Condition::Refused | Condition::ContainerdSick);
-                if is_stuck && cause == Cause::Event {
-                    self.look_behind(Some(look.wish.desired.digest)).await;
-                }
                 self.publish(&look, condition);
                 None
             }
@@ -335,22 +336,25 @@ impl Reconciler {
                 let hold = if cause == Cause::Kept { self.record.hold.clone() } else { None };
                 let order = own_order(who, &look.wish, hold);
                 let outcome = self.carry_out(&look, &order, &|_, _| {}).await;
-                if matches!(outcome, Outcome::Refused(_) | Outcome::RolledBack(..)) && cause == Cause::Event {
-                    self.look_behind(Some(look.wish.desired.digest)).await;
-                }
                 self.look_again(look.wish, if cause == Cause::Kept { cause } else { Cause::Event }, &outcome).await;
                 Some(outcome)
             }
         }
     }
 
-    /// The spec of the node is gone, broken, refused, put off or parked: what is in effect instead is looked after all the same.
-    async fn look_behind(&mut self, wanted: Option<Digest>) {
-        let Some(applied) = self.record.applied.as_ref().filter(|applied| Some(applied.digest) != wanted) else { return };
-        let Ok(wish) = wish::of_applied(&self.host, applied) else { return };
-        let Ok(mut look) = self.look(wish, &Allowed::default()).await else { return };
+    /// The spec of the node is gone, broken, refused, put off or parked: what is in effect instead is looked after all the same. Returns whether
+    /// something was done.
+    async fn look_behind(&mut self) -> bool {
+        let (condition, wanted) = {
+            let status = self.status.borrow();
+            (status.condition, status.wanted_spec_digest.clone())
+        };
+        let is_stuck = matches!(condition, Condition::RolledBack | Condition::Refused | Condition::ContainerdSick | Condition::SpecInvalid);
+        let applied = self.record.applied.as_ref().filter(|applied| is_stuck && applied.digest.to_string() != wanted);
+        let Some(Ok(wish)) = applied.map(|applied| wish::of_applied(&self.host, applied)) else { return false };
+        let Ok(mut look) = self.look(wish, &Allowed::default()).await else { return false };
         if self.decide(&look, Cause::Kept) != Decision::Apply(DRIFT) || self.check_view().is_err() {
-            return;
+            return false;
         }
         look.plan = machine::mendable(&look.plan, &self.record, &self.host.settings.policy);
         let order = own_order(DRIFT, &look.wish, self.record.hold.clone());
@@ -359,6 +363,7 @@ impl Reconciler {
         self.carry_out(&look, &order, &|_, _| {}).await;
         self.retry = retry;
         self.watch_anew();
+        true
     }
 
     /// Success is what a second look says.
