@@ -6,10 +6,10 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Output,
-    time::Duration,
 };
 
 use mirrorlet::exit;
+use nix::unistd::syncfs;
 
 use super::{
     chosen,
@@ -22,7 +22,6 @@ const MEBIBYTES: u64 = 16;
 /// Room is made for so many blocks or inodes, one by one; a change needs some more.
 const MOST_ROOM: usize = 12;
 const BLOCK: usize = 4096;
-const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// What the disk lies below.
 const PLACES: [&str; 3] = ["etc/containerd", "var/lib/mirrorlet", ""];
@@ -83,19 +82,18 @@ impl Room {
     }
 }
 
-/// Writes until nothing fits any more, and says how much that was. What a file system keeps back at first comes with a sync, and a moment
-/// after it.
+/// Writes until nothing fits any more, and says how much that was. What a file system keeps back at first, for this file and for those that
+/// were there before, comes with a sync of it all.
 fn fill(file: &File) -> u64 {
-    let (mut length, mut at_last_syncs) = (0, [None; 3]);
-    while at_last_syncs != [Some(length); 3] {
-        at_last_syncs = [Some(length), at_last_syncs[0], at_last_syncs[1]];
+    let (mut length, mut at_last_sync) = (0, None);
+    while at_last_sync != Some(length) {
+        at_last_sync = Some(length);
         for chunk in [vec![7; 64 * BLOCK], vec![7; BLOCK]] {
             while let Ok(written @ 1..) = file.write_at(&chunk, length) {
                 length += written as u64;
             }
         }
-        file.sync_all().unwrap();
-        std::thread::sleep(A_MOMENT);
+        syncfs(file).unwrap();
     }
     length
 }
