@@ -251,6 +251,8 @@ fn events_that_the_kernel_has_no_room_for_are_made_up_for() {
     // Each line is an event at the least; the same one twice in a row would count once.
     let flood = format!("i=0; while [ $i -lt {room} ]; do : > /etc/containerd/noise-a; : > /etc/containerd/noise-b; i=$((i + 2)); done");
     let while_it_sleeps = |what: &str| {
+        // What it had begun to look at would be seen without any event.
+        std::thread::sleep(Duration::from_secs(2));
         agent.node.run_ok(["systemctl", "kill", "--signal=STOP", "mirrorlet"]);
         agent.node.run_ok(["sh", "-c", &format!("{flood}; {what}")]);
         agent.node.run_ok(["systemctl", "kill", "--signal=CONT", "mirrorlet"]);

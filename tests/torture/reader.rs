@@ -22,12 +22,14 @@ fn resolved(hosts_dir: &Path, host: &str) -> Result<(String, Vec<u8>), String> {
     let directory = hosts_dir.join(host);
     let text = fs::read_to_string(directory.join("hosts.toml")).map_err(|error| format!("{host}: hosts.toml: {error}"))?;
     if text.is_empty() {
-        return Err(format!("{host}: empty"));
+        return Err(format!("{host}: hosts.toml is empty"));
     }
-    let document: DocumentMut = text.parse().map_err(|error| format!("{host}: {error}"))?;
-    let (endpoint, settings) =
-        document.get("host").and_then(|hosts| hosts.as_table()?.iter().next()).ok_or_else(|| format!("{host}: no mirror in\n{text}"))?;
-    let ca = settings.get("ca").and_then(|ca| ca.as_str()).ok_or_else(|| format!("{host}: no CA"))?;
+    let document: DocumentMut = text.parse().map_err(|error| format!("{host}: hosts.toml: {error}"))?;
+    let (endpoint, settings) = document
+        .get("host")
+        .and_then(|hosts| hosts.as_table()?.iter().next())
+        .ok_or_else(|| format!("{host}: no mirror in hosts.toml\n{text}"))?;
+    let ca = settings.get("ca").and_then(|ca| ca.as_str()).ok_or_else(|| format!("{host}: no CA in hosts.toml"))?;
     let ca = fs::read(directory.join(ca)).map_err(|error| format!("{host}: {ca}: {error}"))?;
     Ok((endpoint.to_owned(), ca))
 }
@@ -57,7 +59,7 @@ fn a_reader_never_sees_half_a_change() {
                 for host in HOSTS {
                     let (endpoint, ca) = resolved(&hosts_dir, host).unwrap();
                     let generation = ENDPOINTS.iter().position(|known| *known == endpoint).unwrap();
-                    assert_eq!(ca, cas[generation].as_bytes(), "{host}: two generations at once");
+                    assert_eq!(ca, cas[generation].as_bytes(), "{host}: hosts.toml and its CA are of two generations");
                     seen[generation] += 1;
                 }
             }

@@ -57,8 +57,8 @@ pub struct Host {
 #[derive(Debug, Default)]
 struct Answers {
     versions: BTreeMap<(String, Option<i64>), Version>,
-    /// By binary, and by the files it reads with the times they changed.
-    dumps: BTreeMap<(String, Vec<FileTime>), Fact<Registry>>,
+    /// By the binary and the files it reads, with the times they changed.
+    dumps: BTreeMap<Vec<FileTime>, Fact<Registry>>,
 }
 
 impl Host {
@@ -284,7 +284,9 @@ impl Host {
             return None;
         }
         let files = config.files().map(|file| (file.path.clone(), file.changed_ms));
-        let key = (place.binary.clone(), files.collect());
+        // A binary that could not be run, as in the middle of an upgrade, is another one afterwards.
+        let binary = (place.binary.clone(), self.files.changed_ms(&place.binary).unwrap_or_default());
+        let key: Vec<FileTime> = std::iter::once(binary).chain(files).collect();
         if let Some(dumped) = self.asked.borrow().dumps.get(&key) {
             return Some(dumped.clone());
         }
