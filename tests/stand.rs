@@ -59,11 +59,14 @@ impl Stand {
         mirror
     }
 
-    /// Boots a node with the agent under its shipped unit, running.
+    /// Boots a node with the agent under its shipped unit, running. It has seen what containerd was started from: what a test changes in
+    /// that is known by its bytes, not by the clock.
     pub fn boot(&self, options: NodeOptions) -> Agent {
         let node = self.lab.boot(options);
         install_agent(&node);
-        Agent { node }
+        let agent = Agent { node };
+        agent.wait_until("seen", |status| status["observed_at"].as_i64() > Some(0));
+        agent
     }
 
     /// Pulls `lib/app:1` by a name of the upstream, and says who served it: (mirror, upstream).

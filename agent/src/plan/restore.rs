@@ -25,7 +25,7 @@ const MIRRORS_STAY_OUT: &str =
 #[must_use]
 pub fn restore(observed: &Observed, policy: &Policy) -> Plan {
     let mut notices = Vec::new();
-    let config = match config_step(observed, &mut notices) {
+    let config = match config_step(observed, &policy.hosts_dir, &mut notices) {
         Ok(step) => step,
         Err(refusal) => return Plan { refusals: vec![refusal], ..Plan::default() },
     };
@@ -56,7 +56,7 @@ fn still_read(observed: &Observed, policy: &Policy) -> Option<Problem> {
     })
 }
 
-fn config_step(observed: &Observed, notices: &mut Vec<Problem>) -> Result<Option<Step>, Problem> {
+fn config_step(observed: &Observed, hosts_dir: &str, notices: &mut Vec<Problem>) -> Result<Option<Step>, Problem> {
     let path = &observed.config.root.path;
     let record = &observed.record;
     let (Some(owned), Some(original)) = (record.owned.get(path), record.originals.get(path)) else { return Ok(None) };
@@ -78,13 +78,13 @@ fn config_step(observed: &Observed, notices: &mut Vec<Problem>) -> Result<Option
                 format!("{path} was edited since; only the registry keys go back, the edit stays"),
                 "",
             ));
-            notices.extend(their_config_path(observed).map(|theirs| {
+            notices.extend(their_config_path(observed, hosts_dir).map(|theirs| {
                 let carried = &observed.record.carried;
                 let out = if carried.mirrors.is_empty() && carried.tls.is_empty() { "" } else { MIRRORS_STAY_OUT };
                 let message = format!("config_path = \"{theirs}\" in {path} was set by somebody else since, and stays{out}");
                 Problem::new("restore.conflict", message, "take it out by hand when it is not meant")
             }));
-            merged(observed, content)?
+            merged(observed, hosts_dir, content)?
         }
     };
     if let Change::PutFile(file) = &change
@@ -101,30 +101,31 @@ fn config_step(observed: &Observed, notices: &mut Vec<Problem>) -> Result<Option
     }))
 }
 
-fn merged(observed: &Observed, original: Option<&Content>) -> Result<Change, Problem> {
+fn merged(observed: &Observed, hosts_dir: &str, original: Option<&Content>) -> Result<Change, Problem> {
     let path = &observed.config.root.path;
     let record = &observed.record;
     let text = observed.config.root.text.as_ref().and_then(Content::text).unwrap_or_default();
     let merged = config_toml::give_back(path, text, original.and_then(Content::text), record.own_keys(), &record.carried, |value| {
-        is_theirs(observed, value)
+        is_theirs(observed, hosts_dir, value)
     })?;
     Ok(Change::PutFile(NewFile { content: merged.into(), attributes: super::given_back_attributes(observed) }))
 }
 
 /// What `config_path` names since somebody else changed it.
-fn their_config_path(observed: &Observed) -> Option<String> {
+fn their_config_path(observed: &Observed, hosts_dir: &str) -> Option<String> {
     let root = &observed.config.root;
     let named = ConfigText::parse(&root.path, root.text.as_ref().and_then(Content::text)).ok()?.registry().config_path?;
-    is_theirs(observed, &named).then_some(named)
+    is_theirs(observed, hosts_dir, &named).then_some(named)
 }
 
 /// Neither the directory that our host directories are in, nor what was there before us.
-fn is_theirs(observed: &Observed, config_path: &str) -> bool {
+fn is_theirs(observed: &Observed, hosts_dir: &str, config_path: &str) -> bool {
     let root = &observed.config.root;
     let record = &observed.record;
     let directories = record.owned.iter().filter(|(_, entry)| matches!(entry, Entry::Directory { .. } | Entry::Symlink { .. }));
     let mut roots = directories.filter_map(|(path, _)| path.rsplit_once('/')).map(|(root, _)| root);
-    let is_ours = record.legacy.is_none() && roots.any(|root| root == config_path);
+    // Of an undone change an edit may have kept the config alone.
+    let is_ours = record.legacy.is_none() && (config_path == hosts_dir || roots.any(|root| root == config_path));
     let original = observed.originals.get(&root.path).and_then(Content::text);
     let before = ConfigText::parse(&root.path, original).ok().and_then(|original| original.registry().config_path);
     !config_path.is_empty() && !is_ours && before.as_deref() != Some(config_path)
