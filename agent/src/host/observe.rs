@@ -8,7 +8,8 @@ use std::{
 
 use super::{
     blame::Blame,
-    clock, commands,
+    clock,
+    commands::{self, CommandError},
     containerd::Containerd,
     cri::Cri,
     facts,
@@ -284,7 +285,6 @@ impl Host {
             return None;
         }
         let files = config.files().map(|file| (file.path.clone(), file.changed_ms));
-        // A binary that could not be run, as in the middle of an upgrade, is another one afterwards.
         let binary = (place.binary.clone(), self.files.changed_ms(&place.binary).unwrap_or_default());
         let key: Vec<FileTime> = std::iter::once(binary).chain(files).collect();
         if let Some(dumped) = self.asked.borrow().dumps.get(&key) {
@@ -292,6 +292,8 @@ impl Host {
         }
         let dumped = match commands::containerd_config_dump(&place.binary, &place.config).await {
             Ok(text) => Fact::Known(ConfigText::parse("config dump", Some(&text)).map(|parsed| parsed.registry()).unwrap_or_default()),
+            // That says nothing of the config, and the trial before a restart asks again.
+            Err(CommandError::NotStarted { .. } | CommandError::Late { .. }) => return None,
             Err(error) => Fact::Unknown(error.to_string()),
         };
         let mut asked = self.asked.borrow_mut();
