@@ -225,6 +225,22 @@ fn what_somebody_applies_is_watched_for_a_while() {
     assert_eq!(agent.containerd_tree(), tree);
 }
 
+/// Late news of the spec that is being carried out end no watching; another spec does.
+#[test]
+fn only_another_spec_ends_the_watching() {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(Generation::V17));
+    agent.node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nsettle_for = \"10m\"\nquiet_for = \"0s\"\n");
+    agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    agent.write_spec(&spec(MIRROR));
+    is_eventually("it settles", || agent.node.journal("mirrorlet").contains("watching whether it stays so"));
+    agent.node.run_ok(["touch", SPEC]);
+    agent.write_spec(&spec(MIRROR));
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(agent.status()["condition"], "applying", "the watching ended\n{}", agent.node.journal("mirrorlet"));
+    agent.put_in_effect(&format!("{}# another\n", spec(MIRROR)));
+}
+
 /// Whoever asked is gone in the middle, or before it even began: it is carried to its end all the same.
 #[test]
 fn a_caller_that_hangs_up_stops_nothing() {

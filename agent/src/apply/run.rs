@@ -22,7 +22,7 @@ use crate::{
         start::Start,
     },
     plan::{Plan, explain, step::Step},
-    spec::problem::Problem,
+    spec::{names::Digest, problem::Problem},
 };
 
 /// So many restarts are remembered; more in an hour are never allowed.
@@ -41,6 +41,7 @@ pub struct Run<'a> {
     pub(super) effort: Effort,
     pub(super) begun: usize,
     pub(super) process: Option<Process>,
+    pub(super) spec_before: Option<Digest>,
     pub(super) notices: Vec<Problem>,
     pub(super) touched: BTreeMap<String, Touch>,
     pub(super) restarts: Vec<RestartNote>,
@@ -165,7 +166,7 @@ impl Run<'_> {
         let settings = &self.apply.host.settings.restart;
         let mut is_told = false;
         let newer = async {
-            while !is_told || self.is_spec_our_own() {
+            while !is_told || !self.is_newer_spec_there() {
                 self.apply.newer.notified().await;
                 is_told = true;
             }
@@ -180,11 +181,12 @@ impl Run<'_> {
         self.prove().await
     }
 
-    /// The spec is still the one that this change wrote: nothing newer is waiting.
-    fn is_spec_our_own(&self) -> bool {
-        let host = self.apply.host;
-        let written = self.plan.steps.iter().rfind(|step| step.path == host.settings.spec.path);
-        written.is_some_and(|step| host.files.entry(&step.path).is_ok_and(|found| found == step.after()))
+    /// The node has a spec that is neither what this change is for nor what was there before it. To be told of a change is not enough: that
+    /// may be late news of the very spec that is carried out, or a file beside it.
+    fn is_newer_spec_there(&self) -> bool {
+        let known = [self.spec_before, self.order.applied.as_ref().map(|applied| applied.text_digest)];
+        let now = self.apply.host.spec_digest();
+        now.is_some() && !known.contains(&now) || planted::has("any-news-is-newer")
     }
 
     async fn close(self, observed: &Observed, progress: Progress<'_>) -> (Outcome, Record) {

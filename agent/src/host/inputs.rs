@@ -1,7 +1,7 @@
 //! Reads what the operator wrote on this node: the spec, and the files and secrets it names.
 
 use super::files::Files;
-use crate::spec::{InputName, desired::Inputs};
+use crate::spec::{InputName, desired::Inputs, names::Digest};
 
 /// A spec or an input is never larger; a CA bundle of a whole distribution has 250 kB.
 const LIMIT: u64 = 4 << 20;
@@ -57,6 +57,18 @@ fn text(files: &Files, path: &str) -> std::io::Result<SpecText> {
     let bytes = files.read_named(path, LIMIT)?;
     let text = String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8"))?;
     Ok(SpecText { name: path.to_owned(), text })
+}
+
+/// Digest of the text; of several files, of names and texts.
+#[must_use]
+pub fn digest_of(texts: &[SpecText]) -> Digest {
+    match texts {
+        [text] => Digest::of(text.text.as_bytes()),
+        texts => {
+            let all: String = texts.iter().map(|text| format!("{}\0{}\0", text.name, text.text)).collect();
+            Digest::of(all.as_bytes())
+        }
+    }
 }
 
 /// Where an input is on this node.

@@ -14,6 +14,7 @@ use super::{
     cri::Cri,
     facts,
     files::{FileError, Files},
+    inputs::{self, SpecOnDisk},
     listener,
     state::State,
     units,
@@ -28,7 +29,7 @@ use crate::{
         version::Version,
     },
     render::host_directory::HOSTS_TOML,
-    spec::problem::Problem,
+    spec::{names::Digest, problem::Problem},
 };
 
 /// A directory of host directories.
@@ -73,6 +74,15 @@ impl Host {
     #[must_use]
     pub fn state(&self) -> State<'_> {
         State::new(&self.files, &self.settings.state.dir)
+    }
+
+    /// Digest of the text of the node's own spec, whether it can be used or not; `None` when there is none.
+    #[must_use]
+    pub fn spec_digest(&self) -> Option<Digest> {
+        match inputs::spec(&self.files, &self.settings.spec.path) {
+            SpecOnDisk::Texts(texts) => Some(inputs::digest_of(&texts)),
+            _ => None,
+        }
     }
 
     /// Where the running containerd is reached.

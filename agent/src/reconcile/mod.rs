@@ -288,7 +288,7 @@ impl Reconciler {
     /// What is in effect, where the spec on the node is held or waits for a confirmation.
     fn kept_wish(&self) -> Option<Result<Wish, Vec<Problem>>> {
         let applied = self.record.applied.as_ref()?;
-        let is_held = self.record.hold.as_ref().is_some_and(|hold| hold.text_digest == wish::text_digest(&self.host));
+        let is_held = self.record.hold.as_ref().is_some_and(|hold| hold.text_digest == self.host.spec_digest());
         (is_held || self.record.pending.is_some()).then(|| wish::of_applied(&self.host, applied))
     }
 

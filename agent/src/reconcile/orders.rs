@@ -299,7 +299,7 @@ impl Reconciler {
 
     /// Keeps the spec that is still there from being applied again by itself.
     pub(super) fn hold(&self, cause: HoldCause) -> Hold {
-        Hold { cause, since: clock::unix_seconds(), text_digest: wish::text_digest(&self.host) }
+        Hold { cause, since: clock::unix_seconds(), text_digest: self.host.spec_digest() }
     }
 
     /// Held against the node as it is now, not as it was when the status was last published.

@@ -68,7 +68,7 @@ pub fn without_wish(reconciler: &Reconciler, observed: Option<&Observed>, proble
 
 /// Digest of a spec that cannot be planned for; empty when there is none.
 pub fn text_digest(reconciler: &Reconciler) -> String {
-    super::wish::text_digest(&reconciler.host).map(|digest| digest.to_string()).unwrap_or_default()
+    reconciler.host.spec_digest().map(|digest| digest.to_string()).unwrap_or_default()
 }
 
 /// The node could not be looked at.

@@ -8,7 +8,7 @@ use crate::{
     config::{FallbackPolicy, Settings},
     host::{
         clock,
-        inputs::{self, SpecOnDisk, SpecText},
+        inputs::{self, SpecOnDisk, SpecText, digest_of},
         observe::Host,
     },
     observed::{
@@ -163,17 +163,6 @@ fn together(
     }
 }
 
-/// Digest of the text; of several files, of names and texts.
-fn digest_of(texts: &[SpecText]) -> Digest {
-    match texts {
-        [text] => Digest::of(text.text.as_bytes()),
-        texts => {
-            let all: String = texts.iter().map(|text| format!("{}\0{}\0", text.name, text.text)).collect();
-            Digest::of(all.as_bytes())
-        }
-    }
-}
-
 impl Wish {
     /// For a way back that needs no spec.
     #[must_use]
@@ -236,13 +225,4 @@ pub fn of_applied(host: &Host, applied: &Applied) -> Result<Wish, Vec<Problem>> 
         names.iter().map(|name| ((*name).clone(), content(name))).collect()
     };
     together(&host.settings, &texts, applied.text_digest, read).map_err(|(problems, _)| problems)
-}
-
-/// Digest of the node's spec text, whether it can be used or not; `None` when there is none.
-#[must_use]
-pub fn text_digest(host: &Host) -> Option<Digest> {
-    match inputs::spec(&host.files, &host.settings.spec.path) {
-        SpecOnDisk::Texts(texts) => Some(digest_of(&texts)),
-        _ => None,
-    }
 }
