@@ -3,7 +3,13 @@
 use super::{Progress, journal::Phase};
 use crate::{
     config::Layout,
-    host::{containerd::Containerd, listener::Listener, observe::Host, planted, staging},
+    host::{
+        containerd::Containerd,
+        listener::Listener,
+        observe::Host,
+        planted,
+        staging::{Stage, Unread},
+    },
     observed::Observed,
     plan::{Plan, staged},
     spec::problem::Problem,
@@ -42,20 +48,21 @@ pub async fn check(
         return Ok(Vec::new());
     }
     progress(Phase::Checking, "showing containerd the new host directories before they are live");
-    let unread = match staging::ask(&host.files, client, &listener, &settings.hosts_dir, &staged).await {
+    let stage = Stage { files: &host.files, client, listener: &listener, hosts_dir: &settings.hosts_dir };
+    let unread = match stage.ask(&staged).await {
         Ok(unread) => unread,
         Err(reason) => return Ok(vec![not_tried(&reason)]),
     };
     unread.first().map_or_else(|| Ok(Vec::new()), |(staged, unread)| Err(refused(&named(&staged.names), unread, &settings.unit)))
 }
 
-fn refused(names: &str, unread: &staging::Unread, unit: &str) -> Problem {
+fn refused(names: &str, unread: &Unread, unit: &str) -> Problem {
     let (message, remedy) = match unread {
-        staging::Unread::Ignored => (
+        Unread::Ignored => (
             format!("shown beforehand, containerd ignores the hosts.toml of {names} and asks the registry itself"),
             format!("nothing was changed; \"journalctl -u {unit}\" has containerd's reason"),
         ),
-        staging::Unread::Refused(words) => (
+        Unread::Refused(words) => (
             format!("shown beforehand, containerd cannot use the hosts.toml of {names}: {words}"),
             "nothing was changed; mend the file that the spec names".to_owned(),
         ),

@@ -247,10 +247,8 @@ impl Host {
     /// When it cannot be read.
     pub fn is_still(&self, config: &Config) -> Result<bool, FileError> {
         let (root, imports) = self.config_files(&config.root.path)?;
-        let texts = |files: &mut dyn Iterator<Item = &ConfigFile>| -> BTreeMap<String, Option<Content>> {
-            files.map(|file| (file.path.clone(), file.text.clone())).collect()
-        };
-        Ok(texts(&mut std::iter::once(&root).chain(&imports)) == texts(&mut config.files()))
+        let now: BTreeMap<_, _> = [&root].into_iter().chain(&imports).map(text_of).collect();
+        Ok(now == config.files().map(text_of).collect())
     }
 
     fn config_files(&self, path: &str) -> Result<(ConfigFile, Vec<ConfigFile>), FileError> {
@@ -416,6 +414,10 @@ fn parsed_registry(config: &Config) -> Registry {
 
 fn unreadable(error: FileError) -> Problem {
     Problem::new("host.unreadable", error.to_string(), "mirrorlet has to be able to read containerd's files; nothing was changed")
+}
+
+fn text_of(file: &ConfigFile) -> (&str, Option<&Content>) {
+    (&file.path, file.text.as_ref())
 }
 
 #[cfg(test)]
