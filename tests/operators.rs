@@ -6,9 +6,14 @@ use std::{
 };
 
 use crate::{
-    harness::{images::Image, node::NodeOptions, process::holds_within, rootfs::Generation},
+    harness::{
+        images::Image,
+        node::NodeOptions,
+        process::{Leashed, holds_within},
+        rootfs::Generation,
+    },
     on_each_generation,
-    stand::{CONFIG, MIRROR, SPEC, Stand},
+    stand::{Agent, CONFIG, MIRROR, SPEC, Stand},
 };
 
 fn spec(endpoint: &str) -> String {
@@ -21,7 +26,7 @@ fn disabled_stays_disabled(generation: Generation) {
     let config = agent.node.read(CONFIG);
     agent.put_in_effect(&spec(MIRROR));
     agent.disable();
-    let still_disabled = |agent: &crate::stand::Agent, when: &str| {
+    let still_disabled = |agent: &Agent, when: &str| {
         std::thread::sleep(Duration::from_millis(700));
         let status = agent.wait_for("held");
         assert_eq!(agent.node.read(CONFIG), config, "{when}");
@@ -251,6 +256,21 @@ fn a_spec_that_stops_being_valid(generation: Generation) {
     assert!(!agent.node.exists("/etc/containerd/certs.d"));
 }
 
+/// A spec is refused because containerd is in the middle of fetching something, which goes on until somebody says that it is enough.
+fn refused_while_fetching(agent: &Agent) -> Leashed {
+    let slowly = "until [ -e /run/enough ]; do echo x; sleep 0.1; done | ctr content ingest slow";
+    let fetching = agent.node.spawn(["sh", "-c", slowly]);
+    assert!(holds_within(Duration::from_secs(10), || agent.node.run_ok(["ctr", "content", "active"]).contains("slow")));
+    agent.write_spec(&spec(MIRROR));
+    let status = agent.wait_for("containerd-sick");
+    assert_eq!(status["problems"][0]["code"], "restart.busy", "{status:#}");
+    fetching
+}
+
+fn fetched(agent: &Agent) {
+    agent.node.run_ok(["sh", "-c", "touch /run/enough; while ctr content active | grep -q slow; do sleep 0.1; done"]);
+}
+
 /// While something is being fetched containerd is not restarted; that is told, and is no failure of the spec.
 fn a_restart_waits_for_a_quiet_moment(generation: Generation) {
     let stand = Stand::new();
@@ -259,15 +279,9 @@ fn a_restart_waits_for_a_quiet_moment(generation: Generation) {
     agent.node.write("/etc/mirrorlet/mirrorlet.toml", settings);
     agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
     let starts = agent.starts();
-    let slowly = "until [ -e /run/enough ]; do echo x; sleep 0.1; done | ctr content ingest slow";
-    let fetching = agent.node.spawn(["sh", "-c", slowly]);
-    assert!(holds_within(Duration::from_secs(10), || agent.node.run_ok(["ctr", "content", "active"]).contains("slow")));
-    agent.write_spec(&spec(MIRROR));
-    let status = agent.wait_for("containerd-sick");
-    assert_eq!(status["problems"][0]["code"], "restart.busy", "{status:#}");
-    assert_eq!((agent.starts(), status["effective_generation"].as_u64()), (starts, Some(0)), "nothing was changed");
-    agent.node.run_ok(["sh", "-c", "touch /run/enough; while ctr content active | grep -q slow; do sleep 0.1; done"]);
-    drop(fetching);
+    let _fetching = refused_while_fetching(&agent);
+    assert_eq!((agent.starts(), agent.status()["effective_generation"].as_u64()), (starts, Some(0)), "nothing was changed");
+    fetched(&agent);
     agent.node.run_ok(["mirrorctl", "resume"]);
     agent.wait_for("in-effect");
     assert_eq!(agent.starts(), starts + 1);
@@ -292,15 +306,10 @@ fn a_trial_starts_no_plugins() {
     agent.node.run_ok(["chmod", "755", "/opt/nri/plugins/10-told"]);
     agent.node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nquiet_for = \"300ms\"\nquiet_deadline = \"1s\"\n");
     agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
-    let slowly = "until [ -e /run/enough ]; do echo x; sleep 0.1; done | ctr content ingest slow";
-    let fetching = agent.node.spawn(["sh", "-c", slowly]);
-    assert!(holds_within(Duration::from_secs(10), || agent.node.run_ok(["ctr", "content", "active"]).contains("slow")));
-    agent.write_spec(&spec(MIRROR));
-    let status = agent.wait_for("containerd-sick");
-    assert_eq!(status["problems"][0]["code"], "restart.busy", "{status:#}");
+    let _fetching = refused_while_fetching(&agent);
     assert!(!agent.node.exists("/dev/shm/started"), "a trial started a plugin");
-    agent.node.run_ok(["sh", "-c", "rm /opt/nri/plugins/10-told; echo text > /opt/nri/plugins/README; touch /run/enough; while ctr content active | grep -q slow; do sleep 0.1; done"]);
-    drop(fetching);
+    agent.node.run_ok(["sh", "-c", "rm /opt/nri/plugins/10-told; echo text > /opt/nri/plugins/README"]);
+    fetched(&agent);
     agent.node.run_ok(["mirrorctl", "resume"]);
     let status = agent.wait_for("in-effect");
     let shown = agent.node.run_ok(["mirrorctl", "-o", "json", "show", &status["effective_generation"].to_string()]);
