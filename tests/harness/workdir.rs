@@ -1,8 +1,10 @@
-//! A work directory is named after the process that owns it (pid and start time, so a reused pid is no owner). Whoever comes
-//! next removes what dead owners left: folders and cgroups; processes and mounts have died with their owner.
+//! A work directory is named after the process that owns it: its PID namespace, pid and start time, so that a reused pid is no owner.
+//! Whoever comes next in that namespace removes what dead owners left: folders and cgroups; processes and mounts have died with their
+//! owner. Whether somebody lives in another namespace cannot be seen, so what is from there stays.
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -122,7 +124,11 @@ fn is_gone(removed: io::Result<()>) -> bool {
 
 fn owner() -> String {
     let pid = std::process::id();
-    format!("{pid}.{}", start_time(pid).unwrap_or_default())
+    format!("{}.{pid}.{}", pid_namespace(), start_time(pid).unwrap_or_default())
+}
+
+fn pid_namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").expect("/proc is mounted").ino()
 }
 
 fn start_time(pid: u32) -> Option<u64> {
@@ -133,8 +139,8 @@ fn start_time(pid: u32) -> Option<u64> {
 
 fn is_orphan(name: &str) -> bool {
     let mut parts = name.split('.').map(|part| part.parse::<u64>().ok());
-    let (Some(Some(pid)), Some(Some(started))) = (parts.next(), parts.next()) else { return false };
-    u32::try_from(pid).ok().and_then(start_time) != Some(started)
+    let (Some(Some(namespace)), Some(Some(pid)), Some(Some(started))) = (parts.next(), parts.next(), parts.next()) else { return false };
+    namespace == pid_namespace() && u32::try_from(pid).ok().and_then(start_time) != Some(started)
 }
 
 fn sweep() {
