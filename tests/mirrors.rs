@@ -9,6 +9,7 @@ use crate::{
         images::Image,
         lab::Lab,
         node::NodeOptions,
+        process::holds_within,
         registry::{Registry, RegistryOptions},
         rootfs::{Generation, containerd_version},
     },
@@ -97,9 +98,8 @@ fn token_login(generation: Generation) {
     assert_eq!(agent.node.stat(CONFIG).mode & 0o777, 0o644);
 }
 
-/// Neither the change nor the generation before brings the CRI back: the node gets what it had before us, and nothing loops.
-#[test]
-fn the_original_is_the_last_rung() {
+/// A node in effect whose containerd, from now on, has no CRI with whatever names our directory; and the next change, which takes a restart.
+fn dead_with_ours() -> (Stand, Agent, impl Fn(&Agent)) {
     let lab = Lab::create();
     let tokens = lab.token_server("192.0.2.30:80", vec![Login::new("me", "one"), Login::new("me", "two")]);
     let upstream = lab.upstream(crate::stand::UPSTREAM, "up.lab gcr.io");
@@ -108,10 +108,10 @@ fn the_original_is_the_last_rung() {
     let image = crate::stand::app();
     image.put(&stand.upstream.storage());
     image.put(&stand.mirror.storage());
-    let files = [("/root/.docker/config.json", docker_config(MIRROR, "me", "one"))];
+    let login = |password| docker_config(MIRROR, "me", password);
+    let files = [("/root/.docker/config.json", login("one"))];
     let lines = ["pullCredentialConfigPath: /root/.docker/config.json"];
     let agent = agent_with(&stand, Generation::V17, &format!("https://{MIRROR}"), &lines, &files);
-    // From now on containerd's CRI is dead with whatever names our directory.
     let stub = "#!/bin/sh\ncase \"$*\" in *--version*|*dump*) exec /usr/bin/containerd.real \"$@\";; esac\nif grep -q certs.d /etc/containerd/config.toml; then printf 'version = 2\\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\\n' > /run/broken.toml; exec /usr/bin/containerd.real -c /run/broken.toml \"$@\"; fi\nexec /usr/bin/containerd.real \"$@\"\n";
     agent.node.run_ok(["mv", "/usr/bin/containerd", "/usr/bin/containerd.real"]);
     agent.node.write("/usr/bin/containerd", stub);
@@ -119,8 +119,15 @@ fn the_original_is_the_last_rung() {
     agent.node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nsettle_for = \"100ms\"\nquiet_for = \"0s\"\nready_deadline = \"3s\"\n");
     agent.node.run_ok(["systemctl", "restart", "mirrorlet"]);
     agent.wait_for("in-effect");
+    (stand, agent, move |agent: &Agent| agent.node.write_atomic("/root/.docker/config.json", login("two")))
+}
+
+/// Neither the change nor the generation before brings the CRI back: the node gets what it had before us, and nothing loops.
+#[test]
+fn the_original_is_the_last_rung() {
+    let (_stand, agent, change) = dead_with_ours();
     let starts = agent.starts();
-    agent.node.write_atomic("/root/.docker/config.json", docker_config(MIRROR, "me", "two"));
+    change(&agent);
     let status = agent.wait_for("held");
     assert_eq!((status["hold"]["cause"].as_str(), status["effective_generation"].as_u64()), (Some("rescue"), Some(0)), "{status:#}");
     assert!(status["problems"].to_string().contains("restart.cri"), "{status:#}");
@@ -131,6 +138,19 @@ fn the_original_is_the_last_rung() {
     assert_eq!(agent.starts() - starts, 3);
     let past = agent.node.run_ok(["mirrorctl", "history"]);
     assert!(past.contains("rescue") && past.contains("to the node as it was found"), "{past}");
+}
+
+/// Whoever mends the spec while the node goes down the ladder has written another one: it is not held.
+#[test]
+fn a_spec_that_is_mended_meanwhile_is_tried_after_the_last_rung() {
+    let (_stand, agent, change) = dead_with_ours();
+    change(&agent);
+    let has_begun = || agent.node.journal("mirrorlet").matches("restarting containerd, because").count() > 1;
+    assert!(holds_within(Duration::from_secs(20), has_begun), "{}", agent.node.journal("mirrorlet"));
+    agent.write_spec("registryMirrors: []\n");
+    let status = agent.wait_for("switched-off");
+    assert!(agent.node.run_ok(["mirrorctl", "history"]).contains("rescue"), "{status:#}");
+    agent.node.wait_cri(Duration::from_secs(10));
 }
 
 fn namespace(generation: Generation) {

@@ -72,7 +72,7 @@ planted! {
     a_restart_in_the_middle_of_a_pull: "no-quiet-moment", "operators::a_restart_waits_for_a_quiet_moment::on_17", "never containerd-sick";
     a_state_taken_for_good_before_its_proof: "good-before-proof", "operators::containerd_does_not_come_back::on_17", "was never good";
     a_hold_that_is_forgotten: "no-hold", "operators::disabled_stays_disabled::on_17", "held";
-    late_news_that_ends_the_watching: "any-news-is-newer", "daemon::only_another_spec_ends_the_watching", "the watching ended";
+    a_change_that_is_not_watched: "not-watched", "daemon::what_somebody_applies_is_watched_for_a_while", "not watched";
     events_that_are_lost: "overflow-unseen", "drift::events_that_the_kernel_has_no_room_for_are_made_up_for", "never seen";
     a_timer_that_is_not_set: "no-timer", "torture::confirm::a_dead_daemon_does_not_keep_it", "too late";
     a_dry_run_that_disarms: "dry-run-disarms", "torture::confirm::nothing_but_its_own_confirmation_disarms_it", "it does not wait any more";

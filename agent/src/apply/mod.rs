@@ -19,8 +19,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
-
 use crate::{
     host::{
         clock,
@@ -127,8 +125,6 @@ pub struct Apply<'a> {
     pub host: &'a Host,
     /// Proof that no other process is at it.
     pub lock: &'a Lock,
-    /// Something changed where the spec is: a newer one ends the settling early.
-    pub newer: &'a Notify,
     /// What restarts have to bring back.
     pub ledger: &'a RefCell<Ledger>,
 }
@@ -212,7 +208,6 @@ impl<'a> Apply<'a> {
             let remedy = "mend the disk; it is finished by itself, or by \"mirrorlet recover\"";
             return Err(Problem::new(undo::INCOMPLETE, "an earlier change is not undone yet", remedy));
         }
-        let spec_before = self.host.spec_digest();
         let client = self.host.client(&observed.containerd.place)?;
         let mut notices = if order.is_undo() { plan.notices.clone() } else { Vec::new() };
         if !order.is_undo() {
@@ -239,7 +234,6 @@ impl<'a> Apply<'a> {
             effort: Effort { generation, ..Effort::default() },
             begun: 0,
             process: observed.containerd.process.known().cloned(),
-            spec_before,
             notices,
             touched: self.touched(plan, order),
             restarts: Vec::new(),

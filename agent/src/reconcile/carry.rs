@@ -8,8 +8,9 @@ use super::{Look, Reconciler};
 use crate::{
     apply::{Apply, Effort, Ledger, Order, Outcome, is_contested, is_cri_dead, journal::Phase},
     host::clock,
-    observed::record::HoldCause,
+    observed::record::{Hold, HoldCause},
     plan::restart::{self, Restart},
+    spec::names::Digest,
     status::Condition,
 };
 
@@ -27,7 +28,8 @@ impl Reconciler {
             self.publish(look, Condition::Applying);
             tracing::info!(who = %order.who, steps = look.plan.steps.len(), restart = look.plan.restart.is_some(), "applying for {}", order.who);
         }
-        let apply = Apply { host: &self.host, lock: &self.lock, newer: &self.changes.spec, ledger };
+        let spec = self.text_before(look, order);
+        let apply = Apply { host: &self.host, lock: &self.lock, ledger };
         let (outcome, record) = apply.carry_out(&look.plan, &look.observed, order, progress).await;
         self.record = record;
         self.note_repair(order, &outcome);
@@ -37,15 +39,21 @@ impl Reconciler {
         tell(&outcome);
         match &outcome {
             Outcome::RolledBack(_, problems) if is_cri_dead(problems) && order.restores != Some(0) => {
-                Box::pin(self.rescue(outcome, ledger)).await
+                Box::pin(self.rescue(outcome, spec, ledger)).await
             }
             _ => outcome,
         }
     }
 
+    /// The text of the node's spec that this goes by. One that is written meanwhile is another one, whatever becomes of this.
+    fn text_before(&self, look: &Look, order: &Order) -> Option<Digest> {
+        let is_of_the_node = order.sent_along.is_none() && order.hold.is_none() && !order.is_undo() && !order.is_repair();
+        if is_of_the_node { Some(look.wish.desired.text_digest) } else { self.host.spec_digest() }
+    }
+
     /// The last rung: neither the change nor the generation before brings the CRI back, so the node gets what it had before us. When that
     /// does not help either, the node is at fault; nothing further is tried.
-    async fn rescue(&mut self, failed: Outcome, ledger: &RefCell<Ledger>) -> Outcome {
+    async fn rescue(&mut self, failed: Outcome, spec: Option<Digest>, ledger: &RefCell<Ledger>) -> Outcome {
         if self.record.owned.is_empty() {
             return failed;
         }
@@ -54,7 +62,7 @@ impl Reconciler {
         let order = Order {
             who: "rescue".into(),
             reason: restart::Cause::CriDead.sentence().into(),
-            hold: Some(self.hold(HoldCause::Rescue)),
+            hold: Some(Hold { text_digest: spec, ..self.hold(HoldCause::Rescue) }),
             restores: Some(0),
             ..Order::default()
         };
