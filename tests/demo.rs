@@ -26,6 +26,7 @@ use harness::{
     process::{Output, holds_within},
     registry::{Registry, RegistryOptions},
     rootfs::{Generation, containerd_version},
+    workdir::owner,
 };
 
 mod harness;
@@ -71,12 +72,13 @@ fn remember_why(panic: &PanicHookInfo<'_>) {
 /// Folders, cgroups and mounts of the test house that belong to this process, and its children; a network namespace lives as long as a
 /// child that holds it.
 fn leftovers() -> Vec<String> {
-    let pid = std::process::id();
+    let owner = owner();
     let names = |folder: &str| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path().to_string_lossy().into_owned()).collect::<Vec<_>>()
     };
-    let [folder, group, child] = [format!("/mirrorlet-house/{pid}."), format!("/mirrorlet-house.{pid}."), format!(" {pid} ")];
+    let [folder, group, child] =
+        [format!("/mirrorlet-house/{owner}."), format!("/mirrorlet-house.{owner}."), format!(" {} ", std::process::id())];
     let folders = ["/var/tmp/mirrorlet-house", "/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(names).concat();
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mounts = mounts.lines().map(str::to_owned).collect();
@@ -91,6 +93,10 @@ fn leftovers() -> Vec<String> {
 fn walk() {
     let package = package();
     let stage = Stage::set();
+    let present = leftovers();
+    for kind in ["/mirrorlet-house/", "/mirrorlet-house."] {
+        assert!(present.iter().any(|name| name.contains(kind)), "what would remain is not seen even now: {present:?}");
+    }
     let worker = stage.start_worker();
     let before = Snapshot::take(&stage.node);
 

@@ -122,7 +122,8 @@ fn is_gone(removed: io::Result<()>) -> bool {
     removed.map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)
 }
 
-fn owner() -> String {
+/// How the names begin of whatever belongs to this process.
+pub fn owner() -> String {
     let pid = std::process::id();
     format!("{}.{pid}.{}", pid_namespace(), start_time(pid).unwrap_or_default())
 }
