@@ -206,8 +206,11 @@ fn a_first_apply_that_somebody_fights_does_not_loop() {
     assert_eq!(agent.status()["condition"], "rolled-back");
 }
 
-/// A containerd that comes back with our directory in its config, and dies three seconds later.
-fn dies_later(agent: &Agent) {
+/// A node whose containerd comes back with our directory in its config, and dies three seconds later; and containerd's files on it.
+fn dies_later() -> (Stand, Agent, String) {
+    let stand = Stand::new();
+    let agent = stand.boot(NodeOptions::new(Generation::V17));
+    let tree = agent.containerd_tree();
     let node = &agent.node;
     let stub = "#!/bin/sh\ncase \"$*\" in *--version*|*dump*|*trial*) exec /usr/bin/containerd.real \"$@\";; esac\ngrep -q certs.d /etc/containerd/config.toml && (sleep 3; kill -KILL $$) &\nexec /usr/bin/containerd.real \"$@\"\n";
     node.run_ok(["mv", "/usr/bin/containerd", "/usr/bin/containerd.real"]);
@@ -215,14 +218,12 @@ fn dies_later(agent: &Agent) {
     node.run_ok(["chmod", "755", "/usr/bin/containerd"]);
     node.write("/etc/mirrorlet/mirrorlet.toml", "[restart]\nsettle_for = \"6s\"\nquiet_for = \"0s\"\n");
     node.run_ok(["systemctl", "restart", "mirrorlet"]);
+    (stand, agent, tree)
 }
 
 #[test]
 fn what_somebody_applies_is_watched_for_a_while() {
-    let stand = Stand::new();
-    let agent = stand.boot(NodeOptions::new(Generation::V17));
-    let tree = agent.containerd_tree();
-    dies_later(&agent);
+    let (_stand, agent, tree) = dies_later();
     agent.node.write("/root/spec.yaml", spec(MIRROR));
     let answer = agent.node.run(["mirrorctl", "apply", "/root/spec.yaml"]);
     assert_eq!(answer.code, Some(6), "not watched: {answer:?}");
@@ -232,10 +233,7 @@ fn what_somebody_applies_is_watched_for_a_while() {
 /// A newer spec makes no change good that was not watched to its end; it is tried in its turn.
 #[test]
 fn a_newer_spec_does_not_end_the_watching() {
-    let stand = Stand::new();
-    let agent = stand.boot(NodeOptions::new(Generation::V17));
-    let tree = agent.containerd_tree();
-    dies_later(&agent);
+    let (_stand, agent, tree) = dies_later();
     agent.write_spec(&spec(MIRROR));
     is_eventually("it settles", || agent.node.journal("mirrorlet").contains("watching whether it stays so"));
     agent.write_spec(&format!("{}# newer\n", spec(MIRROR)));

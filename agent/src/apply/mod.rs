@@ -1,5 +1,5 @@
 //! Carrying a plan out, whole or not at all: what is asked for, what is looked at before the first write, and how it ends. The way between is
-//! in [`run`].
+//! in `run`.
 
 pub mod activate;
 mod candidate;

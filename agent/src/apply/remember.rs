@@ -38,12 +38,7 @@ pub fn remembered(plan: &Plan, observed: &Observed, order: &Order) -> Record {
     if observed.containerd.unit.known().is_some() {
         record.place = Some(observed.containerd.place.clone());
     }
-    if let (Some(process), Some(settings)) = (observed.containerd.process.known(), &after.settings)
-        && !plan.awaits_restart
-    {
-        record.loaded = Some(Loaded { process: process.clone(), settings: *settings });
-    }
-    record
+    with_loaded(record, plan, observed.containerd.process.known())
 }
 
 /// What the running process was started from, once steps that need no restart are taken.
